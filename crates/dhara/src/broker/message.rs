@@ -1,0 +1,200 @@
+//! What goes in and what comes out.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::world::Timestamp;
+
+/// The name of a topic.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The topic called `name`.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Topic {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// One partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition's number, from 0.
+    pub partition: u32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// Headers, in the order they were given; names may repeat.
+pub type Headers = Vec<(Arc<str>, Bytes)>;
+
+/// A message on its way to a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it goes.
+    pub topic: Topic,
+    /// What decides its order: messages of one key keep it. `None` has no order.
+    pub key: Option<Bytes>,
+    /// The body.
+    pub body: Bytes,
+    /// The headers; most messages have none.
+    pub headers: Headers,
+    /// When what it tells of happened.
+    pub timestamp: Timestamp,
+}
+
+/// The messages of one publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// One message, without a vector for it.
+    One(Message),
+    /// Any number of messages.
+    Many(Vec<Message>),
+}
+
+impl From<Message> for Batch {
+    fn from(message: Message) -> Self {
+        Self::One(message)
+    }
+}
+
+impl From<Vec<Message>> for Batch {
+    fn from(messages: Vec<Message>) -> Self {
+        Self::Many(messages)
+    }
+}
+
+impl Batch {
+    /// The messages, in order.
+    pub fn as_slice(&self) -> &[Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Many(messages) => messages,
+        }
+    }
+}
+
+/// Where a published message came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The partition's number.
+    pub partition: u32,
+    /// The offset in it.
+    pub offset: u64,
+}
+
+/// The positions of the messages of one publish, in the order of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// The broker tells none.
+    Unknown,
+    /// Of a single message.
+    One(Position),
+    /// Of many.
+    Many(Vec<Position>),
+}
+
+/// A partition that a member was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The offset that deliveries begin with.
+    pub offset: u64,
+    /// Counts the partition's owners, where the broker does: a later owner has a higher epoch.
+    pub epoch: u64,
+}
+
+/// One event on its way to one group.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The topic it was published to.
+    pub topic: Topic,
+    /// The partition it lies in.
+    pub partition: u32,
+    /// Its offset in the partition.
+    pub offset: u64,
+    /// The key it was published with.
+    pub key: Option<Bytes>,
+    /// The body, as it was published.
+    pub body: Bytes,
+    /// The headers, as they were published.
+    pub headers: Headers,
+    /// When what it tells of happened.
+    pub timestamp: Timestamp,
+    /// 1 for the first time that this broker delivers it to this group, where it can tell.
+    pub attempt: u32,
+    /// What is handed back to ack it.
+    pub receipt: Receipt,
+}
+
+/// Stands for one delivery in hand. It cannot be copied, so that a delivery cannot be acked twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which of the subscription's partitions or channels, by the back end's own count.
+    slot: u32,
+    /// Counts the assignments of the slot: a receipt of an earlier one is void.
+    epoch: u32,
+    /// The offset, delivery tag or index of a handle, as the back end wishes.
+    tag: u64,
+}
+
+impl Receipt {
+    /// A back end makes a receipt with each delivery.
+    pub fn new(slot: u32, epoch: u32, tag: u64) -> Self {
+        Self { slot, epoch, tag }
+    }
+
+    /// The slot it was made with.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The epoch it was made with.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The tag it was made with.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+}

@@ -1,0 +1,1 @@
+//! Typed events and the envelope they travel in.

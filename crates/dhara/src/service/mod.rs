@@ -1,0 +1,1 @@
+//! Services: handlers over typed events.
