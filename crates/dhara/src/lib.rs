@@ -7,4 +7,11 @@ pub mod service;
 pub mod store;
 
 pub use answer::{Answer, BoxFuture};
+pub use dhara_derive::{Event, Events};
 pub use dhara_world as world;
+pub use event::{CorrelationId, Event, EventId, IntoEvents};
+pub use service::{
+    Failure, FailureKind, FromContext, FromState, HandlerError, HandlerExt, Meta, Publisher, Retry,
+    Running, Service, State, Writer,
+};
+pub use store::Tx;
