@@ -1,5 +1,8 @@
 //! Dhara: event-driven microservices, without their usual price.
 
+// The derive macros write paths that begin with `::dhara`, in this crate's own tests as well.
+extern crate self as dhara;
+
 mod answer;
 pub mod broker;
 pub mod event;
@@ -7,4 +10,9 @@ pub mod service;
 pub mod store;
 
 pub use answer::{Answer, BoxFuture};
+pub use dhara_derive::{Event, Events};
 pub use dhara_world as world;
+pub use event::{
+    CorrelationId, DecodeError, EncodeError, Encoded, Encoder, Envelope, Event, EventId, EventKind,
+    Format, IntoEvents, Limits, Origin, Outgoing,
+};
