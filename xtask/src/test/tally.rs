@@ -1,7 +1,7 @@
 //! Counts what `cargo test` says passed and failed, while it is shown.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use crate::Outcome;
 use crate::command::line;
@@ -14,27 +14,31 @@ pub(super) struct Tally {
 }
 
 /// Runs `command`, a `cargo test`, and adds its results to `tally`.
+///
+/// Both its outputs go through one pipe, so that what cargo says about an executable stays in
+/// front of what the executable prints.
 pub(super) fn run(command: &mut Command, tally: &mut Tally) -> Outcome {
     let shown = line(command);
-    eprintln!("$ {shown}");
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot start `{shown}`: {error}"))?;
-    if let Some(output) = child.stdout.take() {
-        // What is printed need not be UTF-8, and a test may leave a line unfinished.
-        for line in BufReader::new(output).split(b'\n') {
-            let line =
-                line.map_err(|error| format!("cannot read what `{shown}` prints: {error}"))?;
-            let line = String::from_utf8_lossy(&line);
-            tally.read(&line);
-            println!("{line}");
-        }
-        // A closed standard output is not the tests' failure.
-        let _ = std::io::stdout().flush();
-    }
+    println!("$ {shown}");
+    let mut child = piped(command, |line| {
+        tally.read(line);
+        println!("{line}");
+    })
+    .map_err(|error| format!("cannot run `{shown}`: {error}"))?;
     let status = child.wait().map_err(|error| format!("cannot await `{shown}`: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{shown}` ended with {status}")) }
+}
+
+/// Starts `command` and gives each line it prints to `each`, until it prints no more.
+fn piped(command: &mut Command, mut each: impl FnMut(&str)) -> std::io::Result<Child> {
+    let (reader, writer) = std::io::pipe()?;
+    let child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command keeps our ends of the pipe, and the end of all output would never be seen.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(reader).split(b'\n') {
+        each(&String::from_utf8_lossy(&line?));
+    }
+    Ok(child)
 }
 
 impl Tally {
@@ -57,6 +61,17 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_outputs_are_read_in_the_order_in_which_they_were_written() {
+        let mut lines = Vec::new();
+        let script = "echo one >&2; echo two; echo three >&2; exit 3";
+        let mut child =
+            piped(Command::new("sh").args(["-c", script]), |line| lines.push(line.to_owned()))
+                .unwrap();
+        assert_eq!(lines, ["one", "two", "three"]);
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+    }
 
     #[test]
     fn the_results_of_all_executables_are_added_up() {
