@@ -5,6 +5,8 @@
 
 mod capabilities;
 mod error;
+#[cfg(feature = "file")]
+pub mod file;
 mod group;
 pub mod mem;
 mod message;
