@@ -11,7 +11,6 @@ mod partition;
 mod positions;
 mod topic;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +25,7 @@ use self::partition::FilePartition;
 use self::positions::Keeper;
 use self::topic::FileTopic;
 use super::group::{Groups, Seat, Source};
-use super::names::{check_group, check_spec, check_topic};
+use super::names::{ByTopic, check_group, check_spec, check_topic};
 use super::{
     Batch, Broker, BrokerError, Capabilities, DEFAULT_PARTITIONS, Group, Positions, Progress,
     Subscribe, Subscription, Topic, TopicPartition, TopicSpec,
@@ -43,7 +42,7 @@ pub struct FileBroker {
     world: World,
     log: Log,
     committer: Mutex<Option<Committer>>,
-    topics: RwLock<HashMap<Topic, Arc<FileTopic>>>,
+    topics: RwLock<ByTopic<Arc<FileTopic>>>,
     groups: Arc<Groups<FilePartition>>,
     keeper: Keeper,
     in_flight: Semaphore,

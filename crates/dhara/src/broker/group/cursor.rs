@@ -252,11 +252,8 @@ impl<S: Source> Cursor<S> {
         if epoch != self.epoch {
             return false;
         }
-        match self.window.get_mut(offset) {
-            Some(held) if held.in_hand() => load.remove(held.size()),
-            _ => return false,
-        }
-        self.window.done(offset);
+        let Some(held) = self.window.done_if(offset, Held::in_hand) else { return false };
+        load.remove(held.size());
         self.commit();
         true
     }

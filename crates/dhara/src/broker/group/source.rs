@@ -81,11 +81,13 @@ pub(crate) struct Sink<'a> {
 
 impl Sink<'_> {
     /// Whether there is room for another message.
+    #[inline]
     pub(crate) fn wants(&self) -> bool {
         self.left > 0 && self.load.has_room()
     }
 
     /// Takes one message. To be called when [`Sink::wants`], with rising offsets.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         offset: u64,
