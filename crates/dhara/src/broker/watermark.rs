@@ -45,19 +45,33 @@ impl<T> Watermark<T> {
     /// As [`Watermark::done`], where `condition` holds for the value; else nothing changes.
     #[inline]
     pub(crate) fn done_if(&mut self, offset: u64, condition: impl FnOnce(&T) -> bool) -> Option<T> {
-        let place = self.place(offset)?;
-        let held = &mut self.window.get_mut(place)?.1;
+        let front = self.window.front_mut().filter(|(first, _)| *first == offset);
+        let is_front = front.is_some();
+        let held = match front {
+            // Work that is done in order is always the front.
+            Some((_, held)) => held,
+            None => {
+                let place = self.place(offset)?;
+                &mut self.window.get_mut(place)?.1
+            }
+        };
         if !held.as_ref().is_some_and(condition) {
             return None;
         }
         let value = held.take();
-        if place == 0 {
-            self.window.pop_front();
-            while self.window.front().is_some_and(|(_, value)| value.is_none()) {
-                self.window.pop_front();
-            }
+        if is_front {
+            self.pop_done();
         }
         value
+    }
+
+    /// The front was done: what is done behind it goes with it.
+    #[inline]
+    fn pop_done(&mut self) {
+        self.window.pop_front();
+        while self.window.front().is_some_and(|(_, value)| value.is_none()) {
+            self.window.pop_front();
+        }
     }
 
     /// What the open `offset` holds.
