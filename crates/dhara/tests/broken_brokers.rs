@@ -1,5 +1,6 @@
 //! A suite that cannot fail proves nothing: brokers that break a rule on purpose, each of which the
 //! conformance suite must catch.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

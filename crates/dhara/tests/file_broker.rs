@@ -1,5 +1,6 @@
 //! What only the broker over the embedded log does.
 #![cfg(feature = "file")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,10 @@
 //! What `mem:` keeps, and what it does at its bounds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use bytes::Bytes;
 use dhara::broker::mem::{MemBroker, MemOptions};
