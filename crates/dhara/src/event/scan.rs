@@ -148,7 +148,13 @@ pub(super) fn reason_of(error: &serde_json::Error) -> String {
     if text.ends_with(&place) {
         text.truncate(text.len() - place.len());
     }
-    format!("is not as it should be: {text}")
+    if matches!(
+        text.as_str(),
+        "unexpected end of hex escape" | "lone leading surrogate in hex escape"
+    ) {
+        return "has a string with half of a surrogate pair in it".to_owned();
+    }
+    format!("is wrong: {text}")
 }
 
 #[cfg(test)]
