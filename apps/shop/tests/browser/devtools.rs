@@ -3,6 +3,8 @@
 //! With `--remote-debugging-pipe` Chromium reads commands from file descriptor 3 and writes answers
 //! and events to 4, each a JSON object that ends with a zero byte. A shell maps our two pipes there.
 
+#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it does not hold")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,5 +1,7 @@
 //! The page as a visitor has it: looked at, clicked, typed into.
 
+#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it does not hold")]
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
