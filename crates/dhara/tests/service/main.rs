@@ -1,5 +1,7 @@
 //! Services through their public seam: handlers over `mem:` and `file:`, with and without a store.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod delivery;
 mod failure;
 mod start;
