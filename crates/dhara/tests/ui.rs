@@ -10,7 +10,12 @@
 //! files are given to `rustc` itself, with the libraries that were built for this very test.
 //! `compiles.rs` must compile: with it the right ones are told from those that lie beside them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may fail it"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
