@@ -8,6 +8,8 @@ pub mod broker;
 pub mod event;
 pub mod service;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use answer::{Answer, BoxFuture};
 pub use dhara_derive::{Event, Events};
@@ -16,3 +18,8 @@ pub use event::{
     CorrelationId, DecodeError, EncodeError, Encoded, Encoder, Envelope, Event, EventId, EventKind,
     Format, IntoEvents, Limits, Origin, Outgoing,
 };
+pub use service::{
+    Failure, FailureKind, FromContext, FromState, HandlerError, HandlerExt, Meta, Publisher, Retry,
+    Running, Service, State, Writer,
+};
+pub use store::Tx;
