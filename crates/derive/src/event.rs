@@ -71,7 +71,7 @@ fn key(fields: &Fields, member: &Member, span: Span) -> Result<TokenStream> {
         ));
     }
     // The field's own span: a type that is not `Display` is marked there.
-    let value = quote_spanned!(field.ty.span() => &self.#member);
+    let value = quote_spanned!(field.ty.span() => ::dhara::event::key_text(&self.#member));
     Ok(quote! {
         fn key(&self) -> ::core::option::Option<impl ::core::fmt::Display + '_> {
             ::core::option::Option::Some(#value)

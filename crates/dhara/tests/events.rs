@@ -1,5 +1,7 @@
 //! Events through the public API: what is encoded reads back, and looks as the design says.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail it")]
+
 use std::sync::Arc;
 
 use dhara::world::{Clock, Random, Timestamp, World, disk::RealDisk};

@@ -1,5 +1,7 @@
 //! Whatever an envelope holds comes back as it was, in each format and from one format to another.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may fail it")]
+
 use std::borrow::Cow;
 
 use dhara::world::Timestamp;

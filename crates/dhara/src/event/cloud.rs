@@ -56,7 +56,7 @@ fn read<'a>(
             kind => kind,
         };
         draft.once(kind, name)?;
-        draft.set(kind, &Cow::Borrowed(name), Cow::Borrowed(text)).map_err(fault)?;
+        draft.set(kind, Cow::Borrowed(name), Cow::Borrowed(text)).map_err(fault)?;
     }
     let text = checked_text(body, limits)?;
     if !text.is_empty() {

@@ -65,3 +65,9 @@ pub enum EventKind {
     /// A fact of the machinery: `ServiceStarted`.
     System,
 }
+
+/// What `#[derive(Event)]` calls for the key, so that a type without a text is told at its field.
+#[doc(hidden)]
+pub fn key_text<K: Display + ?Sized>(key: &K) -> impl Display + '_ {
+    key
+}

@@ -131,7 +131,7 @@ fn read_members<'a>(
             }
             let name = names(&key);
             draft.once(name, &key)?;
-            draft.read(name, &key, cursor)?;
+            draft.read(name, key, cursor)?;
             if cursor.take(b'}') {
                 break;
             }
@@ -181,17 +181,18 @@ impl<'a> Draft<'a> {
     fn read(
         &mut self,
         name: Name,
-        key: &Cow<'a, str>,
+        key: Cow<'a, str>,
         cursor: &mut Cursor<'a>,
     ) -> Result<(), DecodeError> {
+        let named = key.clone();
         self.read_value(name, key, cursor)
-            .map_err(|fault| DecodeError::member(key.clone().into_owned(), fault))
+            .map_err(|fault| DecodeError::member(named.into_owned(), fault))
     }
 
     fn read_value(
         &mut self,
         name: Name,
-        key: &Cow<'a, str>,
+        key: Cow<'a, str>,
         cursor: &mut Cursor<'a>,
     ) -> Result<(), Fault> {
         match name {
@@ -200,7 +201,7 @@ impl<'a> Draft<'a> {
                 if self.extra.len() == MAX_EXTRA {
                     return Err(format!("is one unknown member more than {MAX_EXTRA}").into());
                 }
-                self.extra.push((key.clone(), Cow::Borrowed(cursor.raw()?)));
+                self.extra.push((key, Cow::Borrowed(cursor.raw()?)));
                 Ok(())
             }
             Name::Version => {
@@ -221,7 +222,7 @@ impl<'a> Draft<'a> {
     pub(super) fn set(
         &mut self,
         name: Name,
-        key: &Cow<'a, str>,
+        key: Cow<'a, str>,
         text: Cow<'a, str>,
     ) -> Result<(), Fault> {
         let id_fault = |bad: BadId| Fault::from(bad.to_string());
@@ -248,7 +249,7 @@ impl<'a> Draft<'a> {
             Name::ContentType | Name::Extra => {
                 let raw = serde_json::value::to_raw_value(&text)
                     .map_err(|error| Fault::from(error.to_string()))?;
-                self.extra.push((key.clone(), Cow::Owned(raw)));
+                self.extra.push((key, Cow::Owned(raw)));
             }
             Name::Spec | Name::Data => {}
         }
