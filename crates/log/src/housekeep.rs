@@ -41,7 +41,7 @@ impl Shared {
             Some((_, length)) if length >= needed => length,
             _ => {
                 let length = self.next_length(journal.segment.length).max(needed);
-                self.folder.create_segment(number, length)?;
+                self.folder.create_segment(number, length, &[])?;
                 length
             }
         };
@@ -119,7 +119,7 @@ impl Shared {
         if lock(&self.house).current >= number {
             return Ok(());
         }
-        self.folder.create_segment(number, length)?;
+        self.folder.create_segment(number, length, &[])?;
         lock(&self.house).spare = Some((number, length));
         Ok(())
     }

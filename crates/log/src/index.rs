@@ -7,9 +7,9 @@ use bytes::BufMut;
 use dhara_world::disk::OpenMode;
 
 use crate::LogError;
-use crate::codec::Cursor;
+use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::housekeep::SealJob;
-use crate::segment::{Folder, VERSION, file_name};
+use crate::segment::{Folder, file_name};
 use crate::state;
 use crate::sync::lock;
 use crate::topics::Entry;
@@ -80,10 +80,6 @@ impl SegmentIndex {
     /// The offset after the partition's last record in this segment or before it.
     pub(crate) fn end_of(&self, partition: u32) -> u64 {
         self.ends.get(partition as usize).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn ends(&self) -> &[u64] {
-        &self.ends
     }
 
     /// The frames that hold `offset` and what comes after it, for at most about `max_bytes`, but one
@@ -175,41 +171,6 @@ impl SegmentIndex {
         }
         cursor.is_empty().then_some(Self { partitions, entries: packed, ends: all })
     }
-}
-
-/// A file of one piece: magic, version, checksum of the rest, the rest.
-pub(crate) fn seal_bytes(magic: &[u8; 8], rest: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + rest.len());
-    out.extend_from_slice(magic);
-    out.put_u32_le(VERSION);
-    out.put_u32_le(crc32c::crc32c(rest));
-    out.extend_from_slice(rest);
-    out
-}
-
-/// What [`seal_bytes`] was given; `Ok(None)` where the bytes are damaged.
-pub(crate) fn open_bytes<'a>(
-    magic: &[u8; 8],
-    bytes: &'a [u8],
-    path: &Path,
-) -> Result<Option<&'a [u8]>, LogError> {
-    let mut cursor = Cursor::new(bytes);
-    let is_ours = cursor.take(8) == Some(magic.as_slice());
-    let (Some(version), Some(crc)) = (cursor.u32(), cursor.u32()) else { return Ok(None) };
-    let rest = bytes.get(16..).unwrap_or_default();
-    if !is_ours || crc32c::crc32c(rest) != crc {
-        return Ok(None);
-    }
-    if version != VERSION {
-        return Err(LogError::Unreadable {
-            what: format!(
-                "{}: its format is version {version}, this program knows version {VERSION}; open it \
-                 with the program that wrote it, or a later one",
-                path.display()
-            ),
-        });
-    }
-    Ok(Some(rest))
 }
 
 /// Writes the index of a sealed segment, and then the state after it.
