@@ -1,7 +1,7 @@
 //! Index files: where in a sealed segment the records of each partition lie.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::BufMut;
 use dhara_world::disk::OpenMode;
@@ -9,9 +9,9 @@ use dhara_world::disk::OpenMode;
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::housekeep::SealJob;
-use crate::segment::{Folder, file_name};
+use crate::journal::Written;
+use crate::segment::{Folder, Segment, file_name};
 use crate::state;
-use crate::sync::lock;
 use crate::topics::Entry;
 
 const MAGIC: &[u8; 8] = b"DHARAIDX";
@@ -46,8 +46,8 @@ struct Packed {
 }
 
 impl SegmentIndex {
-    pub(crate) fn of(job: &SealJob) -> Self {
-        let mut sorted: Vec<_> = job.written.iter().collect();
+    pub(crate) fn of(segment: &Segment, written: &[Written], ends: Vec<u64>) -> Self {
+        let mut sorted: Vec<_> = written.iter().collect();
         sorted.sort_by_key(|written| (written.partition, written.entry.position));
         let mut partitions: Vec<Run> = Vec::new();
         let mut entries = Vec::with_capacity(sorted.len());
@@ -68,13 +68,12 @@ impl SegmentIndex {
             };
             entries.push(Packed {
                 delta: u32::try_from(entry.offset.saturating_sub(base)).unwrap_or(u32::MAX),
-                position: u32::try_from((entry.position - job.segment.start) / 8)
-                    .unwrap_or(u32::MAX),
+                position: u32::try_from((entry.position - segment.start) / 8).unwrap_or(u32::MAX),
                 count: entry.count,
                 length: entry.length,
             });
         }
-        Self { partitions, entries, ends: job.state.ends.clone() }
+        Self { partitions, entries, ends }
     }
 
     /// The offset after the partition's last record in this segment or before it.
@@ -112,6 +111,11 @@ impl SegmentIndex {
             length: entry.length,
         };
         packed.iter().skip(skipped).take_while(fits).map(unpack).collect()
+    }
+
+    /// The offsets after the last records of all partitions, by id.
+    pub(crate) fn ends(&self) -> &[u64] {
+        &self.ends
     }
 
     fn byte_len(&self) -> usize {
@@ -176,7 +180,8 @@ impl SegmentIndex {
 /// Writes the index of a sealed segment, and then the state after it.
 pub(crate) fn write_files(folder: &Folder, job: &SealJob) -> Result<(), LogError> {
     let number = job.segment.number;
-    let index = SegmentIndex::of(job).encode(number);
+    let index = SegmentIndex::of(&job.segment, &job.written, job.state.ends.clone());
+    let index = index.encode(number);
     folder.write_file(&file_name(number, "index"), &index)?;
     folder.write_file(&file_name(number, "state"), &state::encode(&job.state, number))?;
     // The state before the last one stays, in case that the last one is found damaged.
@@ -206,7 +211,7 @@ impl IndexCache {
         Self { kept: Vec::new(), bytes: 0, most }
     }
 
-    fn get(&mut self, number: u64) -> Option<Arc<SegmentIndex>> {
+    pub(crate) fn get(&mut self, number: u64) -> Option<Arc<SegmentIndex>> {
         let at = self.kept.iter().position(|(kept, _)| *kept == number)?;
         let found = self.kept.remove(at);
         let index = Arc::clone(&found.1);
@@ -214,7 +219,7 @@ impl IndexCache {
         Some(index)
     }
 
-    fn put(&mut self, number: u64, index: &Arc<SegmentIndex>) {
+    pub(crate) fn put(&mut self, number: u64, index: &Arc<SegmentIndex>) {
         if self.kept.iter().any(|(kept, _)| *kept == number) {
             return;
         }
@@ -238,18 +243,4 @@ pub(crate) fn load(folder: &Folder, number: u64) -> Result<Option<SegmentIndex>,
     };
     let bytes = folder.read_all(&name, file.as_ref())?;
     SegmentIndex::decode(&bytes, number, &path)
-}
-
-/// As [`load`], through the cache.
-pub(crate) fn cached(
-    cache: &Mutex<IndexCache>,
-    folder: &Folder,
-    number: u64,
-) -> Result<Option<Arc<SegmentIndex>>, LogError> {
-    if let Some(found) = lock(cache).get(number) {
-        return Ok(Some(found));
-    }
-    let Some(index) = load(folder, number)?.map(Arc::new) else { return Ok(None) };
-    lock(cache).put(number, &index);
-    Ok(Some(index))
 }

@@ -13,6 +13,7 @@ use crate::frame::{self, Kind};
 use crate::housekeep::State;
 use crate::index::{self, IndexCache};
 use crate::journal::Journal;
+use crate::rebuild;
 use crate::recovery::{End, OpenReport, Scan};
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name, number_of};
 use crate::shared::{House, Queue, Shared};
@@ -38,7 +39,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         Some(state) => state,
         None => State { salt: salt_of(&folder, &segments)?, ..State::default() },
     };
-    let mut scan = Scan::new(&folder, state, OpenReport::default());
+    let rebuilt =
+        rebuild::missing(&folder, state.salt, segments.get(..sealed).unwrap_or_default())?;
+    let mut scan = Scan::new(&folder, state, OpenReport { rebuilt, ..OpenReport::default() });
     let unsealed = segments.get(sealed..).unwrap_or_default();
     let end = scan.run(unsealed)?;
     let report = std::mem::take(&mut scan.report);
@@ -50,7 +53,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         spare,
         current: journal.segment.number,
         seals: std::mem::take(&mut scan.seals),
-        ..House::default()
+        sealing: u64::MAX,
+        wanted: None,
+        is_closed: false,
     };
     let Scan { topics, groups, salt, .. } = scan;
     Ok(Shared {

@@ -396,7 +396,7 @@ impl<'a> Scan<'a> {
 }
 
 /// The frames with good headers from `from` on, wherever they lie.
-fn good_headers(
+pub(crate) fn good_headers(
     bytes: &[u8],
     from: usize,
     salt: u64,

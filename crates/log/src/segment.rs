@@ -168,22 +168,35 @@ impl Folder {
         header: &[u8],
     ) -> Result<(), LogError> {
         let path = self.path(SPARE);
-        let failed = |error| LogError::io("making a journal segment of zeros in", &path, error);
-        let file = self.open(SPARE, OpenMode::OrCreate)?;
-        file.set_len(0).map_err(failed)?;
-        file.allocate(length).map_err(failed)?;
-        file.write_all_at(header, 0).map_err(failed)?;
+        let made = self.fill_spare(length, header);
+        made.map_err(|error| {
+            // What a full disk let us write is given back; the error to tell is the first one.
+            drop(self.disk.remove(&path));
+            LogError::io("making a journal segment of zeros in", &path, error)
+        })?;
+        let name = self.path(&file_name(number, "journal"));
+        let named = self.disk.rename(&path, &name);
+        // A handle of a file that had this name before would write into nowhere.
+        lock(&self.handles).retain(|(open, _)| *open != number);
+        named.map_err(|error| LogError::io("naming", &name, error))?;
+        self.sync_dir()
+    }
+
+    fn fill_spare(&self, length: u64, header: &[u8]) -> std::io::Result<()> {
+        let file = self.disk.open(&self.path(SPARE), OpenMode::OrCreate)?;
+        file.set_len(0)?;
+        file.allocate(length)?;
+        file.write_all_at(header, 0)?;
         let zeros = vec![0; ZEROS.min(crate::codec::size(length))];
         let mut at = header.len() as u64;
         while at < length {
             let part = crate::codec::size(length - at).min(zeros.len());
-            file.write_all_at(zeros.get(..part).unwrap_or_default(), at).map_err(failed)?;
+            file.write_all_at(zeros.get(..part).unwrap_or_default(), at)?;
             // Synced in parts, so that a commit meanwhile waits for one part at most.
-            file.sync_data().map_err(failed)?;
+            file.sync_data()?;
             at += part as u64;
         }
-        self.disk.rename(&path, &self.path(&file_name(number, "journal"))).map_err(failed)?;
-        self.sync_dir()
+        Ok(())
     }
 }
 
