@@ -1,4 +1,14 @@
-//! Little-endian reading with every length checked against what is there.
+//! Little-endian reading with every length checked against what is there, and the frame that all
+//! kinds of files have.
+
+use std::path::Path;
+
+use bytes::BufMut;
+
+use crate::LogError;
+
+/// The version of the format that this code writes.
+pub(crate) const VERSION: u32 = 1;
 
 /// Reads from the front of some bytes; `None` where they end too soon.
 #[derive(Clone, Debug)]
@@ -65,4 +75,39 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
 /// `length` as a `usize`; saturates, so that a check against what is there fails.
 pub(crate) fn size(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+/// A file of one piece: magic, version, checksum of the rest, the rest.
+pub(crate) fn seal_bytes(magic: &[u8; 8], rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + rest.len());
+    out.extend_from_slice(magic);
+    out.put_u32_le(VERSION);
+    out.put_u32_le(crc32c::crc32c(rest));
+    out.extend_from_slice(rest);
+    out
+}
+
+/// What [`seal_bytes`] was given; `Ok(None)` where the bytes are damaged.
+pub(crate) fn open_bytes<'a>(
+    magic: &[u8; 8],
+    bytes: &'a [u8],
+    path: &Path,
+) -> Result<Option<&'a [u8]>, LogError> {
+    let mut cursor = Cursor::new(bytes);
+    let is_ours = cursor.take(8) == Some(magic.as_slice());
+    let (Some(version), Some(crc)) = (cursor.u32(), cursor.u32()) else { return Ok(None) };
+    let rest = bytes.get(16..).unwrap_or_default();
+    if !is_ours || crc32c::crc32c(rest) != crc {
+        return Ok(None);
+    }
+    if version != VERSION {
+        return Err(LogError::Unreadable {
+            what: format!(
+                "{}: its format is version {version}, this program knows version {VERSION}; open it \
+                 with the program that wrote it, or a later one",
+                path.display()
+            ),
+        });
+    }
+    Ok(Some(rest))
 }

@@ -86,7 +86,11 @@ impl Shared {
         }
         let first = waiting.front().map_or(0, |pending| pending.span);
         if !journal.has_room(first) {
-            self.rotate(journal, first)?;
+            self.rotate(journal, first).map_err(|error| match error {
+                LogError::Full { .. } | LogError::Failed { .. } => error,
+                // It may have been a sync of the folder, which is never tried twice.
+                other => self.fail(other.to_string()),
+            })?;
         }
         let commit = self.gather(journal, waiting);
         self.finish(journal, commit)
@@ -199,7 +203,7 @@ impl Shared {
         to_wake.into_iter().for_each(crate::watch::ToWake::wake);
     }
 
-    fn write_failed(&self, journal: &Journal, error: WriteError) -> LogError {
+    pub(crate) fn write_failed(&self, journal: &Journal, error: WriteError) -> LogError {
         let path = self.folder.path(&file_name(journal.segment.number, "journal"));
         match error {
             WriteError::Write(error) if is_full(&error) => LogError::io("writing", &path, error),

@@ -2,6 +2,7 @@
 //! that are full get their index.
 
 use crate::LogError;
+use crate::frame::{self, Kind};
 use crate::groups::Position;
 use crate::index;
 use crate::journal::{Journal, Written};
@@ -33,6 +34,7 @@ pub(crate) struct State {
 impl Shared {
     /// Leaves the segment at hand for the next, which gets room for `bytes` of frames.
     pub(crate) fn rotate(&self, journal: &mut Journal, bytes: usize) -> Result<(), LogError> {
+        self.end_failed_write(journal)?;
         let number = journal.segment.number + 1;
         let needed = Segment::length_for(bytes);
         let making = lock(&self.making);
@@ -41,21 +43,34 @@ impl Shared {
             Some((_, length)) if length >= needed => length,
             _ => {
                 let length = self.next_length(journal.segment.length).max(needed);
-                self.folder.create_segment(number, length)?;
+                self.folder.create_segment(number, length, &[])?;
                 length
             }
         };
-        lock(&self.house).current = number;
-        drop(making);
         let old = journal.segment;
         let segment = Segment { number, start: old.end(), length };
-        journal.enter(&self.folder, segment)?;
+        if let Err(error) = journal.enter(&self.folder, segment) {
+            lock(&self.house).spare = Some((number, length));
+            return Err(error);
+        }
+        lock(&self.house).current = number;
+        drop(making);
         write(&self.segments).push(segment);
         let written = std::mem::take(&mut journal.written);
         let job = SealJob { segment: old, written, state: self.state(journal) };
         lock(&self.house).seals.push(job);
         self.house_changed.notify_all();
         Ok(())
+    }
+
+    /// Puts a mark where a failed write may have left frames, lest they pass for the segment's last.
+    fn end_failed_write(&self, journal: &mut Journal) -> Result<(), LogError> {
+        let has_place = journal.at + frame::HEADER as u64 <= journal.segment.length;
+        if journal.jump_from.is_none() || !has_place {
+            return Ok(());
+        }
+        let frames = journal.frames(0, Kind::Mark);
+        journal.write(frames).map(drop).map_err(|error| self.write_failed(journal, error))
     }
 
     /// The length of the segment after one of `length`: small logs stay small on disk.
@@ -99,18 +114,20 @@ impl Shared {
         }
         let job = {
             let mut house = lock(&self.house);
-            if house.seals.is_empty() { None } else { Some(house.seals.remove(0)) }
+            if house.seals.is_empty() {
+                return Ok(false);
+            }
+            let job = house.seals.remove(0);
+            house.sealing = job.segment.number;
+            job
         };
-        match job {
-            Some(job) => match self.seal(&job) {
-                Ok(()) => Ok(true),
-                Err(error) => {
-                    lock(&self.house).seals.insert(0, job);
-                    Err(error)
-                }
-            },
-            None => Ok(false),
+        let sealed = self.seal(&job);
+        let mut house = lock(&self.house);
+        house.sealing = u64::MAX;
+        if sealed.is_err() {
+            house.seals.insert(0, job);
         }
+        sealed.map(|()| true)
     }
 
     fn make_spare(&self, number: u64, length: u64) -> Result<(), LogError> {
@@ -119,7 +136,7 @@ impl Shared {
         if lock(&self.house).current >= number {
             return Ok(());
         }
-        self.folder.create_segment(number, length)?;
+        self.folder.create_segment(number, length, &[])?;
         lock(&self.house).spare = Some((number, length));
         Ok(())
     }

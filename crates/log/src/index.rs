@@ -1,17 +1,17 @@
 //! Index files: where in a sealed segment the records of each partition lie.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::BufMut;
 use dhara_world::disk::OpenMode;
 
 use crate::LogError;
-use crate::codec::Cursor;
+use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::housekeep::SealJob;
-use crate::segment::{Folder, VERSION, file_name};
+use crate::journal::Written;
+use crate::segment::{Folder, Segment, file_name};
 use crate::state;
-use crate::sync::lock;
 use crate::topics::Entry;
 
 const MAGIC: &[u8; 8] = b"DHARAIDX";
@@ -46,8 +46,8 @@ struct Packed {
 }
 
 impl SegmentIndex {
-    pub(crate) fn of(job: &SealJob) -> Self {
-        let mut sorted: Vec<_> = job.written.iter().collect();
+    pub(crate) fn of(segment: &Segment, written: &[Written], ends: Vec<u64>) -> Self {
+        let mut sorted: Vec<_> = written.iter().collect();
         sorted.sort_by_key(|written| (written.partition, written.entry.position));
         let mut partitions: Vec<Run> = Vec::new();
         let mut entries = Vec::with_capacity(sorted.len());
@@ -68,22 +68,17 @@ impl SegmentIndex {
             };
             entries.push(Packed {
                 delta: u32::try_from(entry.offset.saturating_sub(base)).unwrap_or(u32::MAX),
-                position: u32::try_from((entry.position - job.segment.start) / 8)
-                    .unwrap_or(u32::MAX),
+                position: u32::try_from((entry.position - segment.start) / 8).unwrap_or(u32::MAX),
                 count: entry.count,
                 length: entry.length,
             });
         }
-        Self { partitions, entries, ends: job.state.ends.clone() }
+        Self { partitions, entries, ends }
     }
 
     /// The offset after the partition's last record in this segment or before it.
     pub(crate) fn end_of(&self, partition: u32) -> u64 {
         self.ends.get(partition as usize).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn ends(&self) -> &[u64] {
-        &self.ends
     }
 
     /// The frames that hold `offset` and what comes after it, for at most about `max_bytes`, but one
@@ -116,6 +111,11 @@ impl SegmentIndex {
             length: entry.length,
         };
         packed.iter().skip(skipped).take_while(fits).map(unpack).collect()
+    }
+
+    /// The offsets after the last records of all partitions, by id.
+    pub(crate) fn ends(&self) -> &[u64] {
+        &self.ends
     }
 
     fn byte_len(&self) -> usize {
@@ -177,45 +177,11 @@ impl SegmentIndex {
     }
 }
 
-/// A file of one piece: magic, version, checksum of the rest, the rest.
-pub(crate) fn seal_bytes(magic: &[u8; 8], rest: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + rest.len());
-    out.extend_from_slice(magic);
-    out.put_u32_le(VERSION);
-    out.put_u32_le(crc32c::crc32c(rest));
-    out.extend_from_slice(rest);
-    out
-}
-
-/// What [`seal_bytes`] was given; `Ok(None)` where the bytes are damaged.
-pub(crate) fn open_bytes<'a>(
-    magic: &[u8; 8],
-    bytes: &'a [u8],
-    path: &Path,
-) -> Result<Option<&'a [u8]>, LogError> {
-    let mut cursor = Cursor::new(bytes);
-    let is_ours = cursor.take(8) == Some(magic.as_slice());
-    let (Some(version), Some(crc)) = (cursor.u32(), cursor.u32()) else { return Ok(None) };
-    let rest = bytes.get(16..).unwrap_or_default();
-    if !is_ours || crc32c::crc32c(rest) != crc {
-        return Ok(None);
-    }
-    if version != VERSION {
-        return Err(LogError::Unreadable {
-            what: format!(
-                "{}: its format is version {version}, this program knows version {VERSION}; open it \
-                 with the program that wrote it, or a later one",
-                path.display()
-            ),
-        });
-    }
-    Ok(Some(rest))
-}
-
 /// Writes the index of a sealed segment, and then the state after it.
 pub(crate) fn write_files(folder: &Folder, job: &SealJob) -> Result<(), LogError> {
     let number = job.segment.number;
-    let index = SegmentIndex::of(job).encode(number);
+    let index = SegmentIndex::of(&job.segment, &job.written, job.state.ends.clone());
+    let index = index.encode(number);
     folder.write_file(&file_name(number, "index"), &index)?;
     folder.write_file(&file_name(number, "state"), &state::encode(&job.state, number))?;
     // The state before the last one stays, in case that the last one is found damaged.
@@ -245,7 +211,7 @@ impl IndexCache {
         Self { kept: Vec::new(), bytes: 0, most }
     }
 
-    fn get(&mut self, number: u64) -> Option<Arc<SegmentIndex>> {
+    pub(crate) fn get(&mut self, number: u64) -> Option<Arc<SegmentIndex>> {
         let at = self.kept.iter().position(|(kept, _)| *kept == number)?;
         let found = self.kept.remove(at);
         let index = Arc::clone(&found.1);
@@ -253,7 +219,7 @@ impl IndexCache {
         Some(index)
     }
 
-    fn put(&mut self, number: u64, index: &Arc<SegmentIndex>) {
+    pub(crate) fn put(&mut self, number: u64, index: &Arc<SegmentIndex>) {
         if self.kept.iter().any(|(kept, _)| *kept == number) {
             return;
         }
@@ -277,18 +243,4 @@ pub(crate) fn load(folder: &Folder, number: u64) -> Result<Option<SegmentIndex>,
     };
     let bytes = folder.read_all(&name, file.as_ref())?;
     SegmentIndex::decode(&bytes, number, &path)
-}
-
-/// As [`load`], through the cache.
-pub(crate) fn cached(
-    cache: &Mutex<IndexCache>,
-    folder: &Folder,
-    number: u64,
-) -> Result<Option<Arc<SegmentIndex>>, LogError> {
-    if let Some(found) = lock(cache).get(number) {
-        return Ok(Some(found));
-    }
-    let Some(index) = load(folder, number)?.map(Arc::new) else { return Ok(None) };
-    lock(cache).put(number, &index);
-    Ok(Some(index))
 }

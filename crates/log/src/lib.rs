@@ -43,6 +43,7 @@ mod journal;
 mod log;
 mod open;
 mod read;
+mod rebuild;
 mod recovery;
 mod segment;
 mod shared;

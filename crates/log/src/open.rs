@@ -13,6 +13,7 @@ use crate::frame::{self, Kind};
 use crate::housekeep::State;
 use crate::index::{self, IndexCache};
 use crate::journal::Journal;
+use crate::rebuild;
 use crate::recovery::{End, OpenReport, Scan};
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name, number_of};
 use crate::shared::{House, Queue, Shared};
@@ -27,16 +28,20 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     let mut numbers = segment_numbers(&folder)?;
     if numbers.is_empty() {
         let least = Segment::length_for(4 * frame::HEADER);
-        folder.create_segment(1, options.first_segment_bytes.max(least))?;
+        let salt = options.salt.unwrap_or_else(|| Random::from_entropy().next_u64());
+        let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0 };
+        folder.create_segment(1, options.first_segment_bytes.max(least), &header.encode())?;
         numbers.push(1);
     }
     let segments = lay_out(&folder, &numbers)?;
     let (sealed, state) = last_state(&folder, &segments)?;
     let state = match state {
         Some(state) => state,
-        None => State { salt: salt_of(&folder, &segments, &options)?, ..State::default() },
+        None => State { salt: salt_of(&folder, &segments)?, ..State::default() },
     };
-    let mut scan = Scan::new(&folder, state, OpenReport::default());
+    let rebuilt =
+        rebuild::missing(&folder, state.salt, segments.get(..sealed).unwrap_or_default())?;
+    let mut scan = Scan::new(&folder, state, OpenReport { rebuilt, ..OpenReport::default() });
     let unsealed = segments.get(sealed..).unwrap_or_default();
     let end = scan.run(unsealed)?;
     let report = std::mem::take(&mut scan.report);
@@ -48,7 +53,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         spare,
         current: journal.segment.number,
         seals: std::mem::take(&mut scan.seals),
-        ..House::default()
+        sealing: u64::MAX,
+        wanted: None,
+        is_closed: false,
     };
     let Scan { topics, groups, salt, .. } = scan;
     Ok(Shared {
@@ -125,30 +132,29 @@ fn last_state(folder: &Folder, segments: &[Segment]) -> Result<(usize, Option<St
     Ok((0, None))
 }
 
-/// The log's salt, which each segment's header has; a log without any frame gets one.
-fn salt_of(folder: &Folder, segments: &[Segment], options: &Options) -> Result<u64, LogError> {
-    let mut is_used = false;
+/// The log's salt, which each segment's header has. The first one has had it from the moment that it
+/// got its name.
+fn salt_of(folder: &Folder, segments: &[Segment]) -> Result<u64, LogError> {
     for segment in segments {
-        let name = file_name(segment.number, "journal");
-        let path = folder.path(&name);
-        let file = folder.segment(segment.number)?;
-        let mut bytes = vec![0; size(segment.length.min(4096))];
-        let read = segment::read_full(file.as_ref(), &mut bytes, 0);
-        read.map_err(|error| LogError::io("reading", &path, error))?;
-        if let Some(header) = SegmentHeader::parse(&bytes, &path)? {
+        if let Some(header) = header_of(folder, segment)? {
             return Ok(header.salt);
         }
-        is_used |= bytes.get(segment::HEADER as usize..).is_some_and(|b| b.iter().any(|b| *b != 0));
     }
-    if is_used && segments.len() > 1 {
-        return Err(LogError::Unreadable {
-            what: format!(
-                "no journal file in {} has a readable header; restore the folder from a copy",
-                folder.dir.display()
-            ),
-        });
-    }
-    Ok(options.salt.unwrap_or_else(|| Random::from_entropy().next_u64()))
+    Err(LogError::Unreadable {
+        what: format!(
+            "no journal file in {} has a readable header; restore the folder from a copy",
+            folder.dir.display()
+        ),
+    })
+}
+
+fn header_of(folder: &Folder, segment: &Segment) -> Result<Option<SegmentHeader>, LogError> {
+    let path = folder.path(&file_name(segment.number, "journal"));
+    let file = folder.segment(segment.number)?;
+    let mut bytes = vec![0; size(segment::HEADER)];
+    let read = segment::read_full(file.as_ref(), &mut bytes, 0);
+    bytes.truncate(read.map_err(|error| LogError::io("reading", &path, error))?);
+    SegmentHeader::parse(&bytes, &path)
 }
 
 /// Begins a new epoch at the journal's end, durably.
@@ -176,7 +182,7 @@ fn begin(
         salt: scan.salt,
         written: std::mem::take(&mut scan.written),
     };
-    if at == segment::HEADER {
+    if header_of(folder, &segment)?.is_none() {
         let first = journal.next_sequence;
         let (number, salt, epoch) = (segment.number, journal.salt, journal.epoch);
         let header = SegmentHeader { number, salt, first_sequence: first, epoch };

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::frame::{self, HEADER, Header, Kind};
-use crate::index::{self, SegmentIndex};
+use crate::index::SegmentIndex;
+use crate::rebuild;
 use crate::segment::{Segment, file_name, read_full};
 use crate::shared::Shared;
-use crate::sync::read;
+use crate::sync::{lock, read};
 use crate::topics::{Entry, Partition};
 use crate::{LogError, RecordBatch, TopicPartition};
 
@@ -145,8 +146,17 @@ impl Shared {
         Ok(first.map(|entry| (entry, None)).into_iter().collect())
     }
 
+    /// The index of a segment; `None` where memory still holds what it would.
     fn index_of(&self, segment: &Segment) -> Result<Option<Arc<SegmentIndex>>, LogError> {
-        index::cached(&self.indexes, &self.folder, segment.number)
+        let is_unsealed = {
+            let house = lock(&self.house);
+            let first = house.seals.first().map(|job| job.segment.number);
+            segment.number >= first.unwrap_or(house.current).min(house.sealing)
+        };
+        if is_unsealed {
+            return Ok(None);
+        }
+        rebuild::load_or_rebuild(&self.indexes, &self.folder, self.salt, segment)
     }
 
     /// The batches of these frames, up to the first that is damaged; an error where that is the

@@ -155,9 +155,11 @@ impl<'a> Scan<'a> {
         let found = SegmentHeader::parse(bytes, &path)?;
         let is_good =
             found.is_some_and(|header| header.number == segment.number && header.salt == self.salt);
-        let first = bytes.get(segment::HEADER as usize..).unwrap_or_default();
-        if !is_good && Header::parse(first, self.salt).is_some_and(|h| h.sequence >= self.expected)
-        {
+        let mut headers = good_headers(bytes, segment::HEADER as usize, self.salt);
+        // The header was durable when a frame tells that one before it in the segment was.
+        let first = headers.next().map(|(_, header)| header.sequence);
+        let is_proven = first.is_some_and(|first| headers.any(|(_, header)| header.synced > first));
+        if !is_good && is_proven {
             let what = "the segment's header; the frames after it are read nevertheless".to_owned();
             self.report.damage.push(Damage {
                 file: path,
@@ -394,7 +396,7 @@ impl<'a> Scan<'a> {
 }
 
 /// The frames with good headers from `from` on, wherever they lie.
-fn good_headers(
+pub(crate) fn good_headers(
     bytes: &[u8],
     from: usize,
     salt: u64,

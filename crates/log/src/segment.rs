@@ -8,14 +8,15 @@ use bytes::BufMut;
 use dhara_world::disk::{Disk, File, OpenMode};
 
 use crate::LogError;
-use crate::codec::Cursor;
+use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::frame;
 use crate::sync::lock;
 
 /// Bytes of a segment before its first frame.
-pub(crate) const HEADER: u64 = 64;
-/// The version of the format that this code writes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const HEADER: u64 = 1024;
+/// The header stands twice, in two sectors, since without the salt in it no frame can be told.
+const COPY: usize = 512;
+const FIELDS: usize = 64;
 const MAGIC: &[u8; 8] = b"DHARAJNL";
 /// A segment is written under this name until all of its zeros are durable.
 pub(crate) const SPARE: &str = "spare.tmp";
@@ -57,48 +58,35 @@ pub(crate) struct SegmentHeader {
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut rest = Vec::with_capacity(52);
+        let mut rest = Vec::with_capacity(FIELDS);
         rest.put_u64_le(self.number);
         rest.put_u64_le(self.salt);
         rest.put_u64_le(self.first_sequence);
         rest.put_u32_le(self.epoch);
-        rest.resize(HEADER as usize - 16, 0);
-        let mut out = Vec::with_capacity(HEADER as usize);
-        out.extend_from_slice(MAGIC);
-        out.put_u32_le(VERSION);
-        out.put_u32_le(crc32c::crc32c(&rest));
-        out.extend_from_slice(&rest);
+        rest.resize(FIELDS - 16, 0);
+        let mut out = seal_bytes(MAGIC, &rest);
+        out.resize(COPY, 0);
+        out.extend_from_within(..);
         out
     }
 
-    /// The header at the front of a segment's `bytes`; `Ok(None)` where there is no good one.
+    /// The header at the front of a segment's `bytes`; `Ok(None)` where both copies are damaged.
     pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Option<Self>, LogError> {
-        let mut cursor = Cursor::new(bytes);
-        if cursor.take(8) != Some(MAGIC.as_slice()) {
-            return Ok(None);
+        for copy in [0, COPY] {
+            let bytes = bytes.get(copy..copy + FIELDS).unwrap_or_default();
+            if let Some(rest) = open_bytes(MAGIC, bytes, path)?
+                && let Some(header) = Self::parse_fields(rest)
+            {
+                return Ok(Some(header));
+            }
         }
-        let version = cursor.u32();
-        let stored = cursor.u32();
-        let Some(rest) = bytes.get(16..HEADER as usize) else { return Ok(None) };
-        if stored != Some(crc32c::crc32c(rest)) {
-            return Ok(None);
-        }
-        if version != Some(VERSION) {
-            return Err(LogError::Unreadable {
-                what: format!(
-                    "{}: its format is version {}, this program knows version {VERSION}; open it \
-                     with the program that wrote it, or a later one",
-                    path.display(),
-                    version.unwrap_or(0)
-                ),
-            });
-        }
+        Ok(None)
+    }
+
+    fn parse_fields(rest: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(rest);
-        let fields = (cursor.u64(), cursor.u64(), cursor.u64(), cursor.u32());
-        let (Some(number), Some(salt), Some(first_sequence), Some(epoch)) = fields else {
-            return Ok(None);
-        };
-        Ok(Some(Self { number, salt, first_sequence, epoch }))
+        let (number, salt, first_sequence) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+        Some(Self { number, salt, first_sequence, epoch: cursor.u32()? })
     }
 }
 
@@ -172,24 +160,43 @@ impl Folder {
         self.sync_dir()
     }
 
-    /// Makes a segment of zeros that is durable under its name.
-    pub(crate) fn create_segment(&self, number: u64, length: u64) -> Result<(), LogError> {
+    /// Makes a segment of zeros after `header` that is durable under its name.
+    pub(crate) fn create_segment(
+        &self,
+        number: u64,
+        length: u64,
+        header: &[u8],
+    ) -> Result<(), LogError> {
         let path = self.path(SPARE);
-        let failed = |error| LogError::io("making a journal segment of zeros in", &path, error);
-        let file = self.open(SPARE, OpenMode::OrCreate)?;
-        file.set_len(0).map_err(failed)?;
-        file.allocate(length).map_err(failed)?;
+        let made = self.fill_spare(length, header);
+        made.map_err(|error| {
+            // What a full disk let us write is given back; the error to tell is the first one.
+            drop(self.disk.remove(&path));
+            LogError::io("making a journal segment of zeros in", &path, error)
+        })?;
+        let name = self.path(&file_name(number, "journal"));
+        let named = self.disk.rename(&path, &name);
+        // A handle of a file that had this name before would write into nowhere.
+        lock(&self.handles).retain(|(open, _)| *open != number);
+        named.map_err(|error| LogError::io("naming", &name, error))?;
+        self.sync_dir()
+    }
+
+    fn fill_spare(&self, length: u64, header: &[u8]) -> std::io::Result<()> {
+        let file = self.disk.open(&self.path(SPARE), OpenMode::OrCreate)?;
+        file.set_len(0)?;
+        file.allocate(length)?;
+        file.write_all_at(header, 0)?;
         let zeros = vec![0; ZEROS.min(crate::codec::size(length))];
-        let mut at = 0;
+        let mut at = header.len() as u64;
         while at < length {
             let part = crate::codec::size(length - at).min(zeros.len());
-            file.write_all_at(zeros.get(..part).unwrap_or_default(), at).map_err(failed)?;
+            file.write_all_at(zeros.get(..part).unwrap_or_default(), at)?;
             // Synced in parts, so that a commit meanwhile waits for one part at most.
-            file.sync_data().map_err(failed)?;
+            file.sync_data()?;
             at += part as u64;
         }
-        self.disk.rename(&path, &self.path(&file_name(number, "journal"))).map_err(failed)?;
-        self.sync_dir()
+        Ok(())
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Queue {
 }
 
 /// What is done beside the commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct House {
     /// A segment of zeros that waits to be used.
     pub(crate) spare: Option<(u64, u64)>,
@@ -67,6 +67,8 @@ pub(crate) struct House {
     /// The number of the segment at hand.
     pub(crate) current: u64,
     pub(crate) seals: Vec<SealJob>,
+    /// The number of the segment whose index is being written; above all numbers when there is none.
+    pub(crate) sealing: u64,
     pub(crate) is_closed: bool,
 }
 

@@ -5,10 +5,9 @@ use bytes::BufMut;
 use dhara_world::disk::OpenMode;
 
 use crate::LogError;
-use crate::codec::Cursor;
+use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::groups::Position;
 use crate::housekeep::State;
-use crate::index::{open_bytes, seal_bytes};
 use crate::segment::{Folder, file_name};
 use crate::topics::Creation;
 

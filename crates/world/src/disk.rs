@@ -2,6 +2,7 @@
 //! fail the nth call.
 
 mod real;
+pub mod sim;
 
 use std::fmt;
 use std::io;
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealDisk;
+pub use sim::SimDisk;
 
 /// A file system, as far as Dhara needs one.
 ///

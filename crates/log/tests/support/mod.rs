@@ -1,5 +1,7 @@
 //! What the tests of the log share.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on here has failed")]
+
 use bytes::Bytes;
 use dhara_log::batch::BatchBuilder;
 use dhara_log::{Append, Log, LogError, TopicPartition};

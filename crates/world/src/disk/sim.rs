@@ -1,0 +1,303 @@
+//! A disk in memory that records what is done to it, can fail, fill up, and lose its power.
+
+mod crash;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use crash::{History, Image, Op};
+
+use super::{Disk, File, Lock, OpenMode};
+
+/// A disk in memory. Cloning is cheap, and a clone is the same disk.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    names: BTreeMap<PathBuf, u64>,
+    files: BTreeMap<u64, Vec<u8>>,
+    next_file: u64,
+    locked: BTreeSet<PathBuf>,
+    history: History,
+    calls: u64,
+    fault: Option<Fault>,
+    capacity: Option<u64>,
+}
+
+/// A call that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// How many calls that change the disk, syncs included, go well before.
+    pub after: u64,
+    /// The error that it gives.
+    pub error: io::ErrorKind,
+    /// Whether all later calls fail as well.
+    pub lasting: bool,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::holding(BTreeMap::new())
+    }
+
+    /// A disk that durably holds these files.
+    pub fn holding(contents: BTreeMap<PathBuf, Vec<u8>>) -> Self {
+        let mut names = BTreeMap::new();
+        let mut files = BTreeMap::new();
+        for (file, (path, bytes)) in (0..).zip(contents) {
+            names.insert(path, file);
+            files.insert(file, bytes);
+        }
+        let next_file = files.len() as u64;
+        let history = History::of(names.clone(), files.clone());
+        Self {
+            state: Arc::new(Mutex::new(State {
+                names,
+                files,
+                next_file,
+                locked: BTreeSet::new(),
+                history,
+                calls: 0,
+                fault: None,
+                capacity: None,
+            })),
+        }
+    }
+
+    /// Everything that was done to the disk so far.
+    pub fn history(&self) -> History {
+        self.state().history.clone()
+    }
+
+    /// How many steps the history has: a moment, to be told from an earlier or a later one.
+    pub fn moment(&self) -> usize {
+        self.state().history.len()
+    }
+
+    /// What the files hold for those who read them now, synced or not.
+    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.state();
+        let held =
+            |(path, file): (&PathBuf, &u64)| Some((path.clone(), state.files.get(file)?.clone()));
+        state.names.iter().filter_map(held).collect()
+    }
+
+    /// How many calls that change the disk were made.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Lets a call fail from now on; `None` mends the disk.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        let mut state = self.state();
+        state.calls = 0;
+        state.fault = fault;
+    }
+
+    /// Bounds the lengths of all files together; a write beyond gives
+    /// [`io::ErrorKind::StorageFull`].
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimDisk").field("files", &self.state().names.len()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Counts a call, and fails it where it is the one that has to.
+    fn call(&mut self) -> io::Result<()> {
+        let number = self.calls;
+        self.calls += 1;
+        match self.fault {
+            Some(fault) if number == fault.after || (fault.lasting && number > fault.after) => {
+                Err(fault.error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Fails where a file of this length would fill the disk.
+    fn check_space(&self, file: u64, length: u64) -> io::Result<()> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let held = |(other, bytes): (&u64, &Vec<u8>)| {
+            if *other == file { length.max(bytes.len() as u64) } else { bytes.len() as u64 }
+        };
+        let used = self.files.iter().map(held).sum::<u64>();
+        if used > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn change(&mut self, op: Op) {
+        if let Op::Write { file, .. } | Op::SetLen { file, .. } = &op
+            && let Some(bytes) = self.files.get_mut(file)
+        {
+            crash::apply(bytes, &op);
+        }
+        self.history.push(op);
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state();
+        let file = match (state.file(path), mode) {
+            (Ok(_), OpenMode::New) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Ok(file), _) => file,
+            (Err(error), OpenMode::Existing) => return Err(error),
+            (Err(_), _) => {
+                state.call()?;
+                let file = state.next_file;
+                state.next_file += 1;
+                state.files.insert(file, Vec::new());
+                state.names.insert(path.to_owned(), file);
+                state.change(Op::Create { path: path.to_owned(), file });
+                file
+            }
+        };
+        Ok(Arc::new(SimFile { disk: self.clone(), file }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        let here = state.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(here.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call()?;
+        let file = state.file(from)?;
+        state.names.remove(from);
+        state.names.insert(to.to_owned(), file);
+        state.change(Op::Rename { from: from.to_owned(), to: to.to_owned() });
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call()?;
+        state.file(path)?;
+        state.names.remove(path);
+        state.change(Op::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call()?;
+        state.change(Op::SyncDir { dir: dir.to_owned() });
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let mut state = self.state();
+        if !state.locked.insert(path.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(SimLock { disk: self.clone(), path: path.to_owned() }))
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    file: u64,
+}
+
+impl SimFile {
+    /// After a failed write half of the bytes are there.
+    fn write(&self, state: &mut State, bytes: &[u8], position: u64) -> io::Result<()> {
+        let called = state.call();
+        let space = state.check_space(self.file, position.saturating_add(bytes.len() as u64));
+        let result = called.and(space);
+        let kept = if result.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        if result.is_ok() || state.check_space(self.file, position + kept as u64).is_ok() {
+            let bytes = bytes.iter().take(kept).copied().collect();
+            state.change(Op::Write { file: self.file, position, bytes });
+        }
+        result
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let state = self.disk.state();
+        let bytes = state.files.get(&self.file).map(Vec::as_slice).unwrap_or_default();
+        let from = usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
+        let rest = bytes.get(from..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        Ok(count)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.write(&mut self.disk.state(), bytes, position)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let result = state.call();
+        // A system that failed to write the pages back forgets that they were dirty.
+        let went_well = result.is_ok();
+        state.change(Op::Sync { file: self.file, went_well });
+        result
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        if length > self.len()? { self.set_len(length) } else { Ok(()) }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.call()?;
+        state.check_space(self.file, length)?;
+        state.change(Op::SetLen { file: self.file, length });
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let state = self.disk.state();
+        Ok(state.files.get(&self.file).map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.disk.state().locked.remove(&self.path);
+    }
+}
