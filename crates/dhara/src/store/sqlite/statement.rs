@@ -43,6 +43,17 @@ pub(super) fn bind(
     Ok(())
 }
 
+/// Binds the parameters of one of the framework's own statements, which are `?1`, `?2` ... in order.
+pub(super) fn bind_in_order(
+    statement: &mut Statement<'_>,
+    params: &[Param<'_>],
+) -> rusqlite::Result<()> {
+    for (index, param) in (1..).zip(params) {
+        statement.raw_bind_parameter::<usize, _>(index, output_of(param))?;
+    }
+    Ok(())
+}
+
 /// All rows of a statement whose parameters are bound.
 pub(super) fn rows(statement: &mut Statement<'_>, sql: &str) -> Result<Vec<Row>, StoreError> {
     let mut answer = Vec::new();
