@@ -1,5 +1,7 @@
 //! The one suite, over every store; and stores with a bug, which it must find.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 mod store_with_a_bug;
 
 use std::sync::Arc;

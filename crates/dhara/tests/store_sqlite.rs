@@ -1,5 +1,7 @@
 //! What is SQLite's own: its files, its lock, its log, its ways to fail.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

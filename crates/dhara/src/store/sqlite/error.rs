@@ -37,12 +37,12 @@ pub(super) fn refused(sql: &str) -> StoreError {
 /// The error of anything else; `what` says what was attempted, and on what.
 pub(super) fn of(what: &str, error: Error) -> StoreError {
     let code = error.sqlite_error_code();
+    if code == Some(ErrorCode::ConstraintViolation) {
+        let what = format!("{what} breaks a constraint");
+        return StoreError::Constraint { what, source: error.into() };
+    }
     let source = Some(error.into());
     match code {
-        Some(ErrorCode::ConstraintViolation) => StoreError::Constraint {
-            what: format!("{what} breaks a constraint"),
-            source: source.unwrap_or_else(|| "a constraint".into()),
-        },
         Some(ErrorCode::DiskFull) => {
             let what = format!("{what}: the disk is full; nothing of it was written");
             StoreError::Unavailable { what, source }

@@ -230,13 +230,30 @@ impl Session {
     /// Runs one of the framework's own statements; gives how many rows it changed.
     pub(super) fn framework(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.usable()?;
-        self.run(sql, params).map_err(|error| self.note(error))
+        self.wrote = true;
+        self.step(sql, params, statement::drain).map_err(|error| self.note(error))?;
+        Ok(self.connection.changes())
     }
 
     /// Whether one of the framework's own queries gives a row.
     pub(super) fn finds(&mut self, sql: &str, params: &[Param<'_>]) -> Result<bool, StoreError> {
         self.usable()?;
-        self.read(sql, params).map(|rows| !rows.is_empty()).map_err(|error| self.note(error))
+        let find = |found: &mut Statement<'_>| Ok(found.raw_query().next()?.is_some());
+        self.step(sql, params, find).map_err(|error| self.note(error))
+    }
+
+    fn step<T>(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        work: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let step = || {
+            let mut found = self.connection.prepare_cached(sql)?;
+            statement::bind_in_order(&mut found, params)?;
+            work(&mut found)
+        };
+        step().map_err(|cause| error::of_statement(sql, cause))
     }
 
     fn run(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {

@@ -43,6 +43,17 @@ pub(super) fn bind(
     Ok(())
 }
 
+/// Binds the parameters of one of the framework's own statements, which are `?1`, `?2` ... in order.
+pub(super) fn bind_in_order(
+    statement: &mut Statement<'_>,
+    params: &[Param<'_>],
+) -> rusqlite::Result<()> {
+    for (index, param) in (1..).zip(params) {
+        statement.raw_bind_parameter::<usize, _>(index, output_of(param))?;
+    }
+    Ok(())
+}
+
 /// All rows of a statement whose parameters are bound.
 pub(super) fn rows(statement: &mut Statement<'_>, sql: &str) -> Result<Vec<Row>, StoreError> {
     let mut answer = Vec::new();
@@ -50,9 +61,8 @@ pub(super) fn rows(statement: &mut Statement<'_>, sql: &str) -> Result<Vec<Row>,
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next().map_err(|error| error::of_statement(sql, error))? {
         // Asked after the first step, as a changed schema may have changed what `*` stands for.
-        let columns = columns.get_or_insert_with(|| {
-            row.as_ref().column_names().into_iter().map(ToOwned::to_owned).collect()
-        });
+        let columns = columns
+            .get_or_insert_with(|| row.as_ref().column_names().map(ToOwned::to_owned).collect());
         let mut values = Vec::with_capacity(columns.len());
         for (index, column) in columns.iter().enumerate() {
             let value = row.get_ref(index).map_err(|error| error::of_statement(sql, error))?;
