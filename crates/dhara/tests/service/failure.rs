@@ -251,7 +251,7 @@ fn bad_bodies() -> Vec<(Vec<u8>, &'static str, Option<&'static str>)> {
         (br#"{"eventType":"OrderCreated","timestamp":"2026-11-22T10:30:00Z","source":"x","data":{}}"#.to_vec(), "eventId", None),
         (event(5, &deep), "deep", Some("evt_5")),
         (not_utf8, "UTF-8", Some("evt_2")),
-        (event(6, &huge), "50", None),
+        (event(6, &huge), "limit", Some("evt_6")),
         (b"\x00\x01\x02".to_vec(), "", None),
         (Vec::new(), "", None),
     ]

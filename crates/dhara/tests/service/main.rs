@@ -1,6 +1,11 @@
 //! Services through their public seam: handlers over `mem:` and `file:`, with and without a store.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod delivery;
 mod failure;
