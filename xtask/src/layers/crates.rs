@@ -1,5 +1,7 @@
 //! Which crate may depend on which.
 
+use std::path::Path;
+
 use crate::workspace::Package;
 
 /// The crates, each seeing only those before it.
@@ -65,8 +67,8 @@ struct Foreign {
     why: &'static str,
 }
 
-/// What is wrong with the dependencies of `packages`, which are all of ours.
-pub(super) fn complaints(packages: &[Package]) -> Vec<String> {
+/// What is wrong with the dependencies of `packages`, which are all of ours; paths are shown from `root`.
+pub(super) fn complaints(packages: &[Package], root: &Path) -> Vec<String> {
     let ours: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut complaints = Vec::new();
     for package in packages {
@@ -79,7 +81,8 @@ pub(super) fn complaints(packages: &[Package]) -> Vec<String> {
             continue;
         };
         // What only tests see is not shipped, but a cycle through it is a knot all the same.
-        for dependency in &package.dependencies {
+        // On itself a crate depends to give its tests one of its features.
+        for dependency in package.dependencies.iter().filter(|other| other.name != package.name) {
             let name = dependency.name.as_str();
             let broken = if ours.contains(&name) {
                 wrong_way(package, place, name)
@@ -87,7 +90,8 @@ pub(super) fn complaints(packages: &[Package]) -> Vec<String> {
                 foreign(package, name)
             };
             let kind = if dependency.dev { "dev-depends" } else { "depends" };
-            let manifest = format!("{}/Cargo.toml", package.folder.display());
+            let manifest = package.folder.join("Cargo.toml");
+            let manifest = manifest.strip_prefix(root).unwrap_or(&manifest).display();
             complaints.extend(
                 broken.map(|rule| {
                     format!("{manifest}: `{}` {kind} on `{name}`: {rule}", package.name)
@@ -142,7 +146,7 @@ mod tests {
     fn said(packages: &[(&str, &[&str])]) -> String {
         let packages: Vec<_> =
             packages.iter().map(|(name, dependencies)| package(name, dependencies)).collect();
-        complaints(&packages).join("\n")
+        complaints(&packages, Path::new("")).join("\n")
     }
 
     #[test]

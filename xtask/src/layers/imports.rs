@@ -29,6 +29,8 @@ pub(crate) struct Source {
     pub(crate) modules: Vec<String>,
     /// Names that the root file's `use` items bring in, with the path they stand for.
     pub(crate) aliases: Vec<(String, Vec<String>)>,
+    /// The macros by rules and the modules that write them; exported ones stand at the root.
+    pub(crate) macros: Vec<(String, Vec<String>)>,
 }
 
 /// Reads the crate whose root file is `root`, without what only its tests compile.
@@ -103,6 +105,15 @@ impl Scan<'_> {
     fn word(&mut self, name: &str, line: usize, tokens: &mut Tokens) -> Outcome {
         match name {
             "mod" => self.module(tokens),
+            "macro_rules" => {
+                if next_is(tokens, '!') {
+                    tokens.next();
+                }
+                if let Some(TokenTree::Ident(name)) = tokens.next() {
+                    self.source.macros.push((plain(&name.to_string()), self.module.clone()));
+                }
+                Ok(())
+            }
             "pub" => {
                 // `pub(crate)` and `pub(in crate::event)` say who sees, and import nothing.
                 if let Some(TokenTree::Group(group)) = tokens.peek()

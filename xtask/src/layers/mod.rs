@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 /// Checks the whole workspace; the error lists every forbidden import with the rule it breaks.
 pub(crate) fn check(workspace: &Workspace) -> Outcome {
     let packages: Vec<_> = workspace.ours().cloned().collect();
-    let mut complaints = crates::complaints(&packages);
+    let mut complaints = crates::complaints(&packages, &workspace.root);
     let mut paths = 0;
     for rules in modules::RULES {
         let package = workspace.package(rules.package)?;

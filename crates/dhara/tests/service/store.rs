@@ -97,7 +97,8 @@ async fn a_key_that_fails_inside_the_transaction_keeps_its_order() {
         tx: Tx,
         State(attempts): State<Ledger>,
     ) -> Result<(), StoreError> {
-        let stumbles = order.amount % 5 == 0 && !attempts.of(&order.order_id).contains(&order.amount);
+        let stumbles =
+            order.amount % 5 == 0 && !attempts.of(&order.order_id).contains(&order.amount);
         attempts.add(&order.order_id, order.amount);
         charge(order, tx).await?;
         match stumbles {
@@ -156,7 +157,8 @@ async fn a_writer_commits_its_rows_with_its_events_or_neither() {
     assert_eq!(other.unwrap().value, 6);
     assert_eq!(charges(&running).await, [("a".to_owned(), 1), ("c".to_owned(), 3)]);
     let published = system.read("orders", 2).await;
-    assert_eq!(published[0].id, good.unwrap().event_ids[0].to_string());
+    let id = good.unwrap().event_ids[0].to_string();
+    assert!(published.iter().any(|seen| seen.id == id), "{id} in {published:?}");
     eventually("nothing but these two", || async {
         (running.status().await.unwrap().outbox == 0).then_some(())
     })
