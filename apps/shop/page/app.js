@@ -39,7 +39,7 @@ const deliver = painter(() => {
   orders.observe(records);
   shop.observeBurst(records);
   touchAll();
-});
+}, 30);
 
 function take(record) {
   const id = record.event.eventId;

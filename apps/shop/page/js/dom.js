@@ -46,18 +46,22 @@ export function arrange(parent, nodes) {
   while (parent.children.length > nodes.length) parent.lastElementChild.remove();
 }
 
-/** Runs `draw` once before the next paint, however often it is asked for until then. */
-export function painter(draw) {
+/** Runs `draw` once before a paint, however often it is asked for until then; at most once in `gap` ms. */
+export function painter(draw, gap = 0) {
   let asked = false;
+  let last = -gap;
   const run = () => {
     asked = false;
+    last = performance.now();
     draw();
   };
   return () => {
     if (asked) return;
     asked = true;
+    const wait = last + gap - performance.now();
     // A hidden page paints no frames, and must not let its work pile up.
     if (document.hidden) setTimeout(run, 250);
+    else if (wait > 0) setTimeout(() => requestAnimationFrame(run), wait);
     else requestAnimationFrame(run);
   };
 }

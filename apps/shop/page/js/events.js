@@ -14,7 +14,8 @@ let filter = { text: '', service: '' };
 let perSecond = Array(60).fill(0);
 let thisSecond = 0;
 const list = byId('event-list');
-const draw = painter(flush);
+/** Eight steps a second are as many as an eye follows; more would only be painted. */
+const draw = painter(flush, 125);
 
 export function start() {
   byId('pause').addEventListener('click', () => setPaused(!pausedByHand));

@@ -229,5 +229,5 @@ function waitingFor(order) {
   if (!types.has('StockReserved') && !types.has('StockRejected')) missing.push('inventory');
   if (missing.length === 0) missing.push('order');
   const names = missing.map((name) => (services.get(name) === 'stopped' ? `${name} (stopped)` : name));
-  return `Waiting for ${names.join(' and ')}. Nothing is lost: its event is on disk.`;
+  return `Waiting for ${names.join(' and ')}. The order goes on by itself when that is back.`;
 }

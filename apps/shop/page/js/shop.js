@@ -8,9 +8,8 @@ const MOST_OF_ONE = 99;
 
 // Not every machine has a font with emoji, so each product's is drawn by a symbol of the page.
 const SYMBOLS = {
-  'i-cup': '☕🍵🫖🥛🧋', 'i-book': '📓📔📒📕📗📘📙📚📖📝🗒', 'i-lamp': '💡🏮🕯🔦🪔', 'i-picture': '🖼🎨🗺📷',
-  'i-jar': '🍯🫙🧂🥫🍶', 'i-sound': '🎧🎵🔊🎶🎸', 'i-cloth': '🧣👕👚🥻👘🧥🧦🧶🧵', 'i-bag': '👜🎒🛍👛🧺📦', 'i-food': '🍚🍛🍲🥣🍪🍫🥭🍞🐟🌶',
-  'i-device': '⌨🖱💻🖥📱🔌🔋', 'i-pen': '✏🖊🖋✒🖌', 'i-plant': '🌱🪴🌿🌾🍃🌸', 'i-clock': '⌚⏰🕰', 'i-boat': '🛶⛵🚲🛺',
+  'i-leaf': '🍵🍃🌿🌱🪴', 'i-cup': '☕🫖🥛🧋', 'i-jar': '🍯🫙🧂🥫', 'i-thread': '🧵🧶🪡', 'i-cloth': '🥻👘🛏', 'i-rickshaw': '🛺🚲🛵', 'i-bag': '👜🎒🛍👛🧺',
+  'i-sweet': '🍪🍫🍬📦', 'i-pot': '🏺⚱🪔', 'i-fruit': '🥭🍋🌶🍎', 'i-boat': '🛶⛵🚤', 'i-scarf': '🧣👔', 'i-book': '📓📔📒📕📗📘📙📚📖',
 };
 
 export const products = new Map();
