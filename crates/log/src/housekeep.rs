@@ -121,13 +121,17 @@ impl Shared {
             house.sealing = job.segment.number;
             job
         };
-        let sealed = self.seal(&job);
+        let sealed = index::write_files(&self.folder, &job);
         let mut house = lock(&self.house);
+        // Readers may use the index from here on, and memory keeps the entries until then.
         house.sealing = u64::MAX;
-        if sealed.is_err() {
+        if let Err(error) = sealed {
             house.seals.insert(0, job);
+            return Err(error);
         }
-        sealed.map(|()| true)
+        drop(house);
+        self.forget_entries(&job);
+        Ok(true)
     }
 
     fn make_spare(&self, number: u64, length: u64) -> Result<(), LogError> {
@@ -141,9 +145,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a segment's index and the state after it; the entries then need no memory.
-    fn seal(&self, job: &SealJob) -> Result<(), LogError> {
-        index::write_files(&self.folder, job)?;
+    /// The entries of a segment that has an index need no memory.
+    fn forget_entries(&self, job: &SealJob) {
         let end = job.segment.end();
         let topics = read(&self.topics);
         for written in &job.written {
@@ -153,6 +156,5 @@ impl Shared {
                 shown.entries.pop_front();
             }
         }
-        Ok(())
     }
 }

@@ -244,7 +244,9 @@ impl<'a> Scan<'a> {
             length,
             what: format!("the frames of sequence {} to below {sequence}", self.expected),
         });
-        self.lost.push((segment.start + at as u64, length));
+        // Where nothing lies between, a file was lost, whose length is not known.
+        let bound = if length == 0 { segment.length } else { length };
+        self.lost.push((segment.start + at as u64, bound));
         self.expected = sequence;
     }
 
