@@ -1,7 +1,7 @@
 // The live stream of events: a bounded list that stays cheap at hundreds of events a second.
 
 import { byId, h, painter, setText } from './dom.js';
-import { clock, count, plural, serviceOf } from './format.js';
+import { clock, count, plural, serviceOf, tail } from './format.js';
 
 const KEPT = 1000;
 const ROWS = 120;
@@ -71,7 +71,9 @@ function prepend(records) {
   while (list.children.length > ROWS) list.lastElementChild.remove();
   byId('events-empty').hidden = list.children.length > 0;
   setText(byId('events-empty'), kept.length > 0 ? 'No event matches the filter.' : 'No events yet.');
-  if (!list.querySelector('button[tabindex="0"]')) list.querySelector('button')?.setAttribute('tabindex', '0');
+  // The list's one tab stop is its newest event, until the arrows move it.
+  list.querySelector(':scope > li > [tabindex="0"]')?.setAttribute('tabindex', '-1');
+  list.querySelector('button')?.setAttribute('tabindex', '0');
 }
 
 function refilter() {
@@ -94,7 +96,8 @@ function row(record) {
   const { event } = record;
   record.service ??= serviceOf(event.source);
   const button = h('button', { type: 'button', 'aria-expanded': 'false', tabindex: '-1' },
-    h('time', {}, clock(event.timestamp)), h('span', { class: 'service' }, record.service), h('span', { class: 'type' }, event.eventType), h('code', {}, record.key ?? ''));
+    h('time', {}, clock(event.timestamp)), h('span', { class: 'service' }, record.service), h('span', { class: 'type' }, event.eventType),
+    h('code', { class: 'key' }, tail(record.key)), h('code', { class: 'id' }, tail(event.eventId)));
   const item = h('li', { 'data-service': record.service }, button);
   item.record = record;
   return item;
@@ -110,11 +113,12 @@ function open(click) {
 }
 
 function unfold(button) {
-  const { topic, partition, offset, event } = button.parentElement.record;
+  const { record } = button.parentElement;
+  const { topic, partition, offset, event } = record;
   const fact = (name, value) => h('div', {}, h('dt', {}, name), h('dd', {}, value));
   const correlation = h('button', { type: 'button', class: 'follow', 'data-id': event.correlationId ?? '' }, event.correlationId ?? '');
   button.after(h('div', { class: 'detail' },
-    h('dl', {}, fact('event', event.eventId), fact('correlation', event.correlationId ? correlation : 'none'), fact('caused by', event.causationId ?? 'nothing before it'), fact('position', `${topic}, partition ${partition}, offset ${offset}`)),
+    h('dl', {}, fact('event', event.eventId), fact('correlation', event.correlationId ? correlation : 'none'), fact('caused by', event.causationId ?? 'nothing before it'), fact('key', record.key ?? 'none'), fact('position', `${topic}, partition ${partition}, offset ${offset}`)),
     h('pre', { tabindex: '0', 'aria-label': 'The event as JSON' }, JSON.stringify(event, null, 2))));
   button.setAttribute('aria-expanded', 'true');
 }

@@ -38,6 +38,9 @@ export function span(ms) {
   return `${Math.floor(ms / 3_600_000)} h ${Math.floor((ms % 3_600_000) / 60_000)} min`;
 }
 
+/** The same for what is still growing: whole seconds. */
+export const elapsed = (ms) => (ms < 60_000 ? `${Math.max(0, Math.floor(ms / 1000))} s` : span(ms));
+
 /** The time of day to the millisecond. */
 export function clock(timestamp) {
   const date = new Date(timestamp);

@@ -1,7 +1,7 @@
 // My orders: the steps of each, as they happen in whichever service.
 
 import { announce, arrange, byId, h, painter, setAttribute, setText } from './dom.js';
-import { amount, clock, millis, serviceOf, span, tail } from './format.js';
+import { amount, clock, elapsed, millis, plural, serviceOf, span, tail } from './format.js';
 import { get } from './api.js';
 
 const STORED = 'dhara.orders';
@@ -64,7 +64,10 @@ export function placed(answer) {
 function track(id, open) {
   if (orders.has(id)) return orders.get(id);
   const order = { id, status: 'unknown', steps: new Map(), rows: new Map(), ...skeleton(id) };
-  order.toggle.addEventListener('click', () => setOpen(order, order.body.hidden));
+  order.toggle.addEventListener('click', () => {
+    setOpen(order, order.body.hidden);
+    draw();
+  });
   setOpen(order, open);
   orders.set(id, order);
   for (const record of recent) if (record.key === id) addStep(order, stepOf(record.event));
@@ -148,7 +151,7 @@ function summaryOf(data) {
   if (data.reason) return String(data.reason);
   if (data.subject) return String(data.subject);
   if (data.amount != null) return amount(data.amount);
-  if (data.items) return data.items.map((item) => `${item.quantity} × ${item.sku}`).join(', ');
+  if (data.items) return plural(data.items.reduce((sum, item) => sum + (item.quantity ?? 0), 0), 'piece');
   return '';
 }
 
@@ -182,7 +185,7 @@ function drawOrder(order) {
   setAttribute(order.node, 'data-status', order.status);
   setText(order.badge, WORDS[order.status] ?? order.status);
   setText(order.what, order.total == null ? '' : amount(order.total));
-  setText(order.took, end ? span(end.at - start) : order.status === 'pending' && start ? span(Math.max(0, Math.round((Date.now() - start) / 1000) * 1000)) : '');
+  setText(order.took, end ? span(end.at - start) : order.status === 'pending' && start ? elapsed(Date.now() - start) : '');
   if (order.body.hidden) return;
   const goods = (order.items ?? []).map((item) => `${item.quantity} × ${item.name ?? item.sku}`).join(', ');
   setText(order.who, [order.user, goods].filter(Boolean).join(' · '));
@@ -213,7 +216,7 @@ function stepRow(order, step) {
   const time = h('time', { datetime: step.timestamp, title: `${clock(step.timestamp)}, ${step.eventId}` });
   const mood = /Rejected|Failed/.test(step.eventType) ? 'bad' : /Refunded|Released/.test(step.eventType) ? 'undo' : 'good';
   const node = h('li', { class: 'step', 'data-service': step.service, 'data-type': step.eventType, 'data-mood': mood },
-    h('span', { class: 'service' }, step.service), h('span', { class: 'type' }, step.eventType), time, h('span', { class: 'track', 'aria-hidden': 'true' }, bar), summary);
+    h('span', { class: 'type' }, step.eventType), time, h('span', { class: 'where' }, h('span', { class: 'service' }, step.service), summary), h('span', { class: 'track', 'aria-hidden': 'true' }, bar));
   const row = { node, bar, summary, time };
   order.rows.set(step.eventId, row);
   return row;

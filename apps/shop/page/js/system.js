@@ -1,7 +1,7 @@
 // The five services, the bank and the dead letters, with the buttons that break them.
 
 import { announce, arrange, byId, h, setAttribute, setText, toast } from './dom.js';
-import { clock, plural, short, span } from './format.js';
+import { clock, elapsed, plural, short, span } from './format.js';
 import { get, post } from './api.js';
 
 const rows = new Map();
@@ -120,5 +120,5 @@ function letter(dead) {
 }
 
 function drawFoot(health) {
-  setText(byId('foot'), [health.broker, health.store, `up ${span((health.uptimeSeconds ?? 0) * 1000)}`].filter(Boolean).join('  ·  '));
+  setText(byId('foot'), [health.broker, health.store, `up ${elapsed((health.uptimeSeconds ?? 0) * 1000)}`].filter(Boolean).join('  ·  '));
 }

@@ -84,19 +84,33 @@ impl Id {
 }
 
 fn uuid_of(text: &[u8]) -> Option<u128> {
-    let digits = text.strip_prefix(PREFIX)?;
-    let (groups, rest) = digits.as_chunks::<8>();
-    let ([a, b, c, d], []) = (groups, rest) else { return None };
+    uuid_of_digits(text.strip_prefix(PREFIX)?.try_into().ok()?)
+}
+
+fn uuid_of_digits(digits: &[u8; 32]) -> Option<u128> {
+    let ([a, b, c, d], []) = digits.as_chunks::<8>() else { return None };
     let high = u64::from(from_hex(*a)?) << 32 | u64::from(from_hex(*b)?);
     let low = u64::from(from_hex(*c)?) << 32 | u64::from(from_hex(*d)?);
     Some(u128::from(high) << 64 | u128::from(low))
 }
 
+/// The 32 digits at the start of `text` as an id, and what follows them.
+fn split_uuid(text: &[u8]) -> Option<(Id, &[u8])> {
+    let (digits, rest) = text.split_first_chunk::<32>()?;
+    let uuid = uuid_of_digits(digits)?;
+    Some((Id::of_uuid(uuid), rest))
+}
+
 fn uuid_text(bytes: [u8; 16]) -> [u8; UUID_TEXT] {
+    let [_, text @ .., _] = quoted_uuid(bytes);
+    text
+}
+
+/// The id's text between quotes.
+fn quoted_uuid(bytes: [u8; 16]) -> [u8; UUID_TEXT + 2] {
     let uuid = u128::from_be_bytes(bytes);
-    let mut text = [0; UUID_TEXT];
-    let (prefix, digits) = text.split_at_mut(PREFIX.len());
-    prefix.copy_from_slice(PREFIX);
+    let mut text = *b"\"evt_00000000000000000000000000000000\"";
+    let [_, _, _, _, _, digits @ .., _] = &mut text;
     let (groups, _) = digits.as_chunks_mut::<8>();
     for (group, shift) in groups.iter_mut().zip([96, 64, 32, 0]) {
         // Only the low 32 bits are wanted.
@@ -154,6 +168,20 @@ macro_rules! id_type {
             /// Hands the id's text to `work`, without an allocation.
             pub(crate) fn with_text<T>(&self, work: impl FnOnce(&str) -> T) -> T {
                 self.0.with_text(work)
+            }
+
+            /// Takes an id from the start of `text`, where it has the form of Dhara's own ids.
+            pub(super) fn split_from(text: &[u8]) -> Option<(Self, &[u8])> {
+                let (id, rest) = split_uuid(text.strip_prefix(PREFIX)?)?;
+                Some((Self(id), rest))
+            }
+
+            /// Appends the id as a JSON string.
+            pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+                match &self.0 {
+                    Id::Uuid(bytes) => out.extend_from_slice(&quoted_uuid(*bytes)),
+                    Id::Text(text) => super::write::quoted(text, out),
+                }
             }
 
             /// The shortest bytes that tell ids apart: the UUID's sixteen, or the text's. No two ids

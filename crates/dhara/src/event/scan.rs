@@ -24,7 +24,8 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn bytes(&self) -> &'a [u8] {
+    /// What lies ahead, as bytes.
+    pub(super) fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
@@ -50,6 +51,11 @@ impl<'a> Cursor<'a> {
         let found = self.bytes().starts_with(wanted);
         self.at += if found { wanted.len() } else { 0 };
         found
+    }
+
+    /// Takes what lies before `rest`, which is the end of what lies ahead.
+    pub(super) fn skip_to(&mut self, rest: &[u8]) {
+        self.at = self.text.len().saturating_sub(rest.len());
     }
 
     /// Takes `length` bytes unseen.
@@ -142,7 +148,13 @@ pub(super) fn reason_of(error: &serde_json::Error) -> String {
     if text.ends_with(&place) {
         text.truncate(text.len() - place.len());
     }
-    format!("is not as it should be: {text}")
+    if matches!(
+        text.as_str(),
+        "unexpected end of hex escape" | "lone leading surrogate in hex escape"
+    ) {
+        return "has a string with half of a surrogate pair in it".to_owned();
+    }
+    format!("is wrong: {text}")
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Head<'_> {
     /// alone.
     pub(super) fn write_native(&self, time: &mut TimeText, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"eventId\":");
-        self.id.with_text(|text| quoted(text, out));
+        self.id.write_json(out);
         out.extend_from_slice(b",\"eventType\":");
         quoted(self.event_type, out);
         out.extend_from_slice(b",\"timestamp\":\"");
@@ -46,11 +46,11 @@ impl Head<'_> {
         }
         if let Some(id) = self.correlation_id {
             out.extend_from_slice(b",\"correlationId\":");
-            id.with_text(|text| quoted(text, out));
+            id.write_json(out);
         }
         if let Some(id) = self.causation_id {
             out.extend_from_slice(b",\"causationId\":");
-            id.with_text(|text| quoted(text, out));
+            id.write_json(out);
         }
         if let Some(traceparent) = self.traceparent {
             out.extend_from_slice(b",\"traceparent\":");
@@ -130,7 +130,7 @@ impl Head<'_> {
 }
 
 /// Appends `text` as a JSON string.
-fn quoted(text: &str, out: &mut Vec<u8>) {
+pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
     if plain_len(text.as_bytes()) == text.len() {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

@@ -7,7 +7,6 @@ use super::core::Core;
 use crate::answer::BoxFuture;
 use crate::broker::Message;
 use crate::store::{OutboxRow, ServiceStore, StoreError, Tx, Unit};
-use crate::world::Task;
 
 /// How many rows one publish takes at most.
 const ROWS: usize = 1024;
@@ -21,59 +20,59 @@ const REMOVAL_WAIT: Duration = Duration::from_millis(50);
 /// when the process died is published again, under the same event id, by which every inbox knows it.
 pub(crate) async fn relay(core: Arc<Core>, store: Arc<dyn ServiceStore>) {
     let mut last = 0;
-    let mut remover = Remover { core: core.clone(), store: store.clone(), task: None };
-    let mut published: Vec<u64> = Vec::new();
-    loop {
-        let rows = match store.outbox_after(last, ROWS).await {
-            Ok(rows) => rows,
-            Err(StoreError::Closed) => return,
+    let mut published = Published { core: &core, store: store.as_ref(), sequences: Vec::new() };
+    while !core.is_stopping() {
+        match store.outbox_after(last, ROWS).await {
+            Ok(rows) if rows.is_empty() => published.wait_for_more().await,
+            Ok(rows) => {
+                last = rows.last().map_or(last, |row| row.sequence);
+                let sequences: Vec<u64> = rows.iter().map(|row| row.sequence).collect();
+                if !core.publish(rows.into_iter().map(message_of).collect()).await {
+                    break;
+                }
+                published.sequences.extend(sequences);
+                if published.sequences.len() >= ROWS {
+                    published.remove();
+                }
+            }
+            Err(StoreError::Closed) => break,
             Err(error) => {
                 tracing::warn!(service = %core.name, %error, "the outbox cannot be read");
                 core.note(&error.to_string());
-                if core.pause(Duration::from_millis(200)).await {
-                    return;
-                }
-                continue;
+                core.pause(Duration::from_millis(200)).await;
             }
-        };
-        let Some(newest) = rows.last() else {
-            remover.remove(&mut published);
-            tokio::select! {
-                () = store.outbox_changed() => continue,
-                () = core.stopped() => return,
-            }
-        };
-        last = newest.sequence;
-        let sequences: Vec<u64> = rows.iter().map(|row| row.sequence).collect();
-        if !core.publish(rows.into_iter().map(message_of).collect()).await {
-            return;
-        }
-        published.extend(sequences);
-        if published.len() >= ROWS {
-            remover.remove(&mut published);
         }
     }
+    published.remove();
 }
 
-/// Removes published rows, a little later: their removal is not worth a commit of its own.
-struct Remover {
-    core: Arc<Core>,
-    store: Arc<dyn ServiceStore>,
-    task: Option<Task<()>>,
+/// Rows that were published and are still in the outbox.
+struct Published<'a> {
+    core: &'a Arc<Core>,
+    store: &'a dyn ServiceStore,
+    sequences: Vec<u64>,
 }
 
-impl Remover {
-    fn remove(&mut self, published: &mut Vec<u64>) {
-        if published.is_empty() || self.task.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
+impl Published<'_> {
+    /// Waits until there is more to publish; what was published is removed in the meantime.
+    async fn wait_for_more(&mut self) {
+        if !self.sequences.is_empty() {
+            tokio::select! {
+                () = self.store.outbox_changed() => return,
+                _ = self.core.pause(REMOVAL_WAIT) => self.remove(),
+            }
         }
-        let removal = Removal { core: self.core.clone(), sequences: std::mem::take(published) };
-        let (core, store) = (self.core.clone(), self.store.clone());
-        self.task = Some(self.core.world.spawn(async move {
-            // A service that stops still removes what it has published.
-            core.pause(REMOVAL_WAIT).await;
-            store.submit(Box::new(removal));
-        }));
+        tokio::select! {
+            () = self.store.outbox_changed() => (),
+            () = self.core.stopped() => (),
+        }
+    }
+
+    fn remove(&mut self) {
+        if !self.sequences.is_empty() {
+            let sequences = std::mem::take(&mut self.sequences);
+            self.store.submit(Box::new(Removal { core: self.core.clone(), sequences }));
+        }
     }
 }
 

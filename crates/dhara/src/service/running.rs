@@ -18,9 +18,9 @@ use crate::world::{Task, timeout};
 pub struct Running {
     pub(crate) core: Arc<Core>,
     pub(crate) lanes: Arc<[Arc<Lane>]>,
-    /// Intake and lanes: they end by themselves once the service stops.
+    /// Intake, lanes and relay: they end by themselves once the service stops.
     pub(crate) workers: Vec<Task<()>>,
-    /// Relay and acks: they are ended when nothing is left for them.
+    /// Acks: ended when nothing is left for them.
     pub(crate) helpers: Vec<Task<()>>,
 }
 

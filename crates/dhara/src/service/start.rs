@@ -53,7 +53,10 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         let mut stored = HashMap::new();
         if let Some(place) = &place {
             set_up(place.as_ref(), self.setup.clone()).await.map_err(StartError::Store)?;
-            stored = positions(place.as_ref()).await.map_err(StartError::Store)?;
+            // Offsets of a broker that forgets begin anew with every process.
+            if broker.capabilities().durable {
+                stored = positions(place.as_ref()).await.map_err(StartError::Store)?;
+            }
         }
         let topics = self.topics();
         let subscription = match topics.is_empty() {
@@ -174,7 +177,7 @@ fn begin(core: Arc<Core>, lanes: usize, stored: HashMap<TopicPartition, u64>) ->
         helpers.push(world.spawn(async move { acking.acknowledge(subscription.as_ref()).await }));
     }
     if let Some(store) = &core.store {
-        helpers.push(world.spawn(relay(core.clone(), store.clone())));
+        workers.push(world.spawn(relay(core.clone(), store.clone())));
     }
     Running { core: core.clone(), lanes, workers, helpers }
 }

@@ -118,7 +118,7 @@ pub async fn close_gate(place: &Place) -> Gate {
         let once = once.lock().ok().and_then(|mut once| once.take());
         async move {
             if let Some((reach, opened)) = once {
-                drop(reach.send(()));
+                let _ = reach.send(());
                 drop(opened.await);
             }
             Ok(())
@@ -131,7 +131,7 @@ pub async fn close_gate(place: &Place) -> Gate {
 impl Gate {
     /// Lets the writer go on.
     pub async fn open(self) {
-        drop(self.open.send(()));
+        let _ = self.open.send(());
         self.outcome.await.expect("a unit that does nothing is committed");
     }
 }
@@ -339,7 +339,7 @@ pub async fn units_run_and_finish_in_the_order_of_their_submission(store: Arc<dy
         fn finished(self: Box<Self>, outcome: Outcome) {
             assert!(outcome.is_ok(), "{outcome:?}");
             self.1.lock().expect("no panic before").push(self.0);
-            drop(self.2.send(()));
+            let _ = self.2.send(());
         }
     }
     let place = open_with_notes(&store).await;

@@ -156,7 +156,8 @@ async fn a_writer_commits_its_rows_with_its_events_or_neither() {
     assert_eq!(other.unwrap().value, 6);
     assert_eq!(charges(&running).await, [("a".to_owned(), 1), ("c".to_owned(), 3)]);
     let published = system.read("orders", 2).await;
-    assert_eq!(published[0].id, good.unwrap().event_ids[0].to_string());
+    let id = good.unwrap().event_ids[0].to_string();
+    assert!(published.iter().any(|seen| seen.id == id), "{id} in {published:?}");
     eventually("nothing but these two", || async {
         (running.status().await.unwrap().outbox == 0).then_some(())
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dhara::broker::{self, Broker, Message, Signal, Start, Subscribe, Topic};
-use dhara::event::{Envelope, Event as _};
+use dhara::event::Envelope;
 use dhara::store::{self, Store};
 use dhara::world::{World, timeout};
 use dhara::{Event, Publisher};
@@ -40,7 +40,7 @@ pub(crate) struct System {
     pub(crate) world: World,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl System {
@@ -54,7 +54,7 @@ impl System {
         let broker = broker::open(broker_url, &world).await.unwrap();
         let store_url = format!("sqlite:{}", dir.path().join("store").display());
         let store = store::open(&store_url, &world).await.unwrap();
-        Self { world, broker, store, dir }
+        Self { world, broker, store, _dir: dir }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
