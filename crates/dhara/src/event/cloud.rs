@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::message::Headers;
 use super::parse::{Draft, Name, checked_text, cloud_name};
 use super::time::TimeText;
 use super::write::Head;
 use super::{DecodeError, Envelope, EventId, Limits};
-use crate::broker::Headers;
 
 /// The attribute that a header holds. Kafka's binding writes `ce_id`, HTTP's `ce-id`.
 fn attribute(header: &str) -> Option<&str> {

@@ -5,10 +5,10 @@ use std::mem;
 
 use bytes::{Bytes, BytesMut};
 
+use super::message::{Headers, Message, Topic};
 use super::time::TimeText;
 use super::write::Head;
 use super::{CorrelationId, EncodeError, Event, EventId, Limits, cloud};
-use crate::broker::{Headers, Message, Topic};
 use crate::world::World;
 
 /// The messages of many events share one allocation of this size.

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::message::Headers;
 use super::scan::reason_of;
 use super::{CorrelationId, DecodeError, Event, EventId, parse, salvage};
-use crate::broker::Headers;
 use crate::world::Timestamp;
 
 /// An event's envelope, as it was read from a body. It borrows from that body.

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::EventId;
-use crate::broker::Topic;
+use super::message::Topic;
 
 /// An event cannot be encoded, and was not published.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod encode;
 mod envelope;
 mod error;
 mod id;
+mod message;
 mod outgoing;
 mod parse;
 mod salvage;
@@ -25,6 +26,7 @@ pub use encode::{Encoded, Encoder, Format, Origin};
 pub use envelope::{Envelope, Limits};
 pub use error::{DecodeError, EncodeError};
 pub use id::{BadId, CorrelationId, EventId, IdKey};
+pub use message::{Headers, Message, Topic};
 pub use outgoing::{IntoEvents, Outgoing};
 
 /// A fact that is published and handled: derive it with `#[derive(Event)]`.

@@ -1,7 +1,7 @@
 //! What a handler may return: no event, one, many, or one of several types.
 
+use super::message::Message;
 use super::{EncodeError, Encoder, Event, EventId, Origin};
-use crate::broker::Message;
 
 /// Collects the events that a handler returns, as messages that are ready to be published.
 #[derive(Debug)]

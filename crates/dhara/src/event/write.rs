@@ -190,7 +190,7 @@ impl Envelope<'_> {
     }
 
     /// The envelope as the headers of a binary CloudEvent 1.0, whose body is the data alone.
-    pub fn to_binary_headers(&self) -> crate::broker::Headers {
+    pub fn to_binary_headers(&self) -> super::message::Headers {
         super::cloud::binary_headers(&self.head())
     }
 

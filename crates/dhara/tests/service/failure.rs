@@ -235,7 +235,11 @@ fn bad_bodies() -> Vec<(Vec<u8>, &'static str, Option<&'static str>)> {
     let mut not_utf8 = event(r#"{"order_id":"?","amount":1}"#);
     let mark = not_utf8.iter().position(|byte| *byte == b'?').unwrap();
     not_utf8[mark] = 0xff;
-    let deep = format!(r#"{{"order_id":"a","amount":1,"more":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!(
+        r#"{{"order_id":"a","amount":1,"more":{}{}}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
     let huge = format!(r#"{{"order_id":"{}","amount":1}}"#, "x".repeat(50 << 20));
     vec![
         (cut, "", Some("evt_12345")),

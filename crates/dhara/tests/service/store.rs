@@ -97,7 +97,8 @@ async fn a_key_that_fails_inside_the_transaction_keeps_its_order() {
         tx: Tx,
         State(attempts): State<Ledger>,
     ) -> Result<(), StoreError> {
-        let stumbles = order.amount % 5 == 0 && !attempts.of(&order.order_id).contains(&order.amount);
+        let stumbles =
+            order.amount % 5 == 0 && !attempts.of(&order.order_id).contains(&order.amount);
         attempts.add(&order.order_id, order.amount);
         charge(order, tx).await?;
         match stumbles {

@@ -68,7 +68,8 @@ impl System {
         let mut seen = Vec::new();
         while seen.len() < count {
             let next = timeout(PATIENCE, reader.next()).await;
-            let next = next.unwrap_or_else(|| panic!("{topic}: {} of {count}: {seen:?}", seen.len()));
+            let next =
+                next.unwrap_or_else(|| panic!("{topic}: {} of {count}: {seen:?}", seen.len()));
             if let Signal::Deliveries(deliveries) = next.unwrap() {
                 let mut receipts = Vec::new();
                 for delivery in deliveries {
