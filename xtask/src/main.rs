@@ -21,7 +21,7 @@ The project's own chores.
       `--without NAME` leaves out a part, or a suite whose tools this machine cannot have.
       `cargo xtask test --help` lists the parts and the suites.
 
-  cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] [--fresh]
+  cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] ...
       Measures, and prints each figure beside its goal and its floor.
       `cargo xtask bench --help` lists the figures.
 ";

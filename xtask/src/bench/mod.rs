@@ -63,6 +63,16 @@ impl Bench {
         Ok(rows)
     }
 
+    /// The shop that is measured.
+    fn shop(&self) -> Outcome<PathBuf> {
+        self.options.shop.clone().map_or_else(|| self.build("shop"), Ok)
+    }
+
+    /// The program that loads it.
+    fn generator(&self) -> Outcome<PathBuf> {
+        self.build("shop-load")
+    }
+
     /// Builds a program of ours for release and tells where it is.
     fn build(&self, package: &str) -> Outcome<PathBuf> {
         let mut cargo = command::cargo(&self.workspace.root);

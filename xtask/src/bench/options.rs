@@ -1,5 +1,7 @@
 //! What the command line of `bench` asks for.
 
+use std::path::PathBuf;
+
 use super::figures::{FIGURES, Figure};
 use crate::Outcome;
 
@@ -15,6 +17,8 @@ pub(super) struct Options {
     pub(super) orders: u64,
     /// Whether the full folder is filled anew.
     pub(super) fresh: bool,
+    /// A shop that was built elsewhere, to be measured instead of this workspace's.
+    pub(super) shop: Option<PathBuf>,
 }
 
 impl Options {
@@ -26,6 +30,7 @@ impl Options {
             seconds: None,
             orders: 1_000_000,
             fresh: false,
+            shop: None,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -35,6 +40,10 @@ impl Options {
                 "--seconds" => options.seconds = Some(number(argument, arguments.next())?),
                 "--orders" => options.orders = number(argument, arguments.next())?,
                 "--fresh" => options.fresh = true,
+                "--shop" => {
+                    let path = arguments.next().ok_or("`--shop` takes the path of a program")?;
+                    options.shop = Some(PathBuf::from(path));
+                }
                 name if FIGURES.iter().any(|figure| figure.name == name) => {
                     options.names.push(name.to_owned());
                 }
@@ -68,7 +77,8 @@ fn number<N: std::str::FromStr + Default + PartialEq>(
 
 pub(super) fn help() -> String {
     let mut help = String::from(
-        "cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] [--fresh]\n\n",
+        "cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] [--fresh]
+                  [--shop PATH]\n\n",
     );
     for figure in FIGURES {
         let when = if figure.usual { "" } else { " (only when named)" };
@@ -79,7 +89,8 @@ pub(super) fn help() -> String {
         --rate N      orders a second of `sustained` (1500)\n\
         --seconds N   how long each load lasts (30 for `latency`, 60 for `sustained`)\n\
         --orders N    orders in the folder of `million` (1000000)\n\
-        --fresh       fill that folder anew\n"
+        --fresh       fill that folder anew\n\
+        --shop PATH   measure this program instead of the workspace's\n"
 }
 
 #[cfg(test)]

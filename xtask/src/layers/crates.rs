@@ -102,6 +102,21 @@ pub(super) fn complaints(packages: &[Package], root: &Path) -> Vec<String> {
     complaints
 }
 
+/// The crates of others that one of ours depends on, and for which `reasons` has no line.
+pub(super) fn without_reason(packages: &[Package], reasons: &str) -> Vec<String> {
+    let ours: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut names: Vec<&str> = packages
+        .iter()
+        .flat_map(|package| &package.dependencies)
+        .map(|dependency| dependency.name.as_str())
+        .filter(|name| !ours.contains(name) && !reasons.contains(&format!("`{name}`")))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let told = |name| format!("ARCHITECTURE.md: no line tells why `{name}` is a dependency");
+    names.into_iter().map(told).collect()
+}
+
 fn wrong_way(package: &Package, place: usize, name: &str) -> Option<String> {
     if self::place(name).is_some_and(|other| other >= place) {
         return Some(format!("a crate sees only those before it in {}", ROOMS.join(", ")));
@@ -181,6 +196,14 @@ mod tests {
         let said = said(&[("dhara-wire", &[]), ("dhara-log", &["dhara-wire", "tokio"])]);
         assert!(said.contains("knows no protocol"), "{said}");
         assert!(said.contains("without async"), "{said}");
+    }
+
+    #[test]
+    fn each_foreign_crate_has_its_reason() {
+        let packages =
+            [package("dhara", &["tokio", "serde"]), package("shop", &["dhara", "tokio"])];
+        let said = without_reason(&packages, "| `serde` | JSON |");
+        assert_eq!(said, ["ARCHITECTURE.md: no line tells why `tokio` is a dependency"]);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::workspace::Workspace;
 pub(crate) fn check(workspace: &Workspace) -> Outcome {
     let packages: Vec<_> = workspace.ours().cloned().collect();
     let mut complaints = crates::complaints(&packages, &workspace.root);
+    let reasons = std::fs::read_to_string(workspace.root.join("ARCHITECTURE.md"))
+        .map_err(|error| format!("cannot read ARCHITECTURE.md: {error}"))?;
+    complaints.extend(crates::without_reason(&packages, &reasons));
     let mut paths = 0;
     for rules in modules::RULES {
         let package = workspace.package(rules.package)?;

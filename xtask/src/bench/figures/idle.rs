@@ -11,7 +11,7 @@ const REST: Duration = Duration::from_secs(3);
 const WATCH: Duration = Duration::from_secs(10);
 
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
-    let (program, generator) = (bench.build("shop")?, bench.build("shop-load")?);
+    let (program, generator) = (bench.shop()?, bench.generator()?);
     bench.repeat(|| {
         let data = Data::new(bench);
         let shop = Shop::start(&program, &data.0)?;

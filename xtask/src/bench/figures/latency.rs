@@ -11,7 +11,7 @@ const RATE: &str = "200";
 const SECONDS: u32 = 30;
 
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
-    let (shop, generator) = (bench.build("shop")?, bench.build("shop-load")?);
+    let (shop, generator) = (bench.shop()?, bench.generator()?);
     let seconds = bench.options.seconds.unwrap_or(SECONDS).to_string();
     bench.repeat(|| {
         let data = Data::new(bench);

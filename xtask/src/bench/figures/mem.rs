@@ -13,7 +13,7 @@ use crate::Outcome;
 use crate::command::{cargo, find, read, run};
 
 const EXAMPLE: &str = "mem_path";
-const EVENTS: u64 = 20_000;
+const EVENTS: u64 = 10_000;
 
 /// Instructions and allocations of one event.
 struct Cost {

@@ -13,7 +13,7 @@ use crate::Outcome;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn empty(bench: &Bench) -> Outcome<Vec<Row>> {
-    let program = bench.build("shop")?;
+    let program = bench.shop()?;
     let floor = help(&program)?;
     let order = {
         let data = Data::new(bench);
@@ -26,7 +26,7 @@ pub(super) fn empty(bench: &Bench) -> Outcome<Vec<Row>> {
 }
 
 pub(super) fn full(bench: &Bench) -> Outcome<Vec<Row>> {
-    let program = bench.build("shop")?;
+    let program = bench.shop()?;
     let floor = help(&program)?;
     let folder = filled(bench, &program)?;
     let order = {
@@ -79,7 +79,7 @@ fn filled(bench: &Bench, program: &Path) -> Outcome<PathBuf> {
         std::fs::remove_dir_all(&folder).map_err(told)?;
     }
     eprintln!("filling {} with {orders} orders, once", folder.display());
-    let generator = bench.build("shop-load")?;
+    let generator = bench.generator()?;
     let shop = Shop::start(program, &folder)?;
     let count = orders.to_string();
     let found = load(&generator, shop.at, &["--orders", &count, "--connections", "128"])?;
