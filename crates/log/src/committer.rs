@@ -1,0 +1,141 @@
+//! The threads that step a log: the one place where this crate starts any.
+
+use std::io;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::{Log, LogError};
+
+const STACK: usize = 256 << 10;
+/// How long house-keeping rests after an error.
+const REST: Duration = Duration::from_secs(1);
+
+/// Steps a log on threads of its own until it is stopped or dropped, which closes the log.
+#[derive(Debug)]
+pub struct Committer {
+    log: Log,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts a thread that commits, and one that keeps house.
+    pub fn start(log: &Log) -> Result<Self, LogError> {
+        let mut committer = Self { log: log.clone(), threads: Vec::new() };
+        committer.spawn("dhara-log-commit", commit)?;
+        committer.spawn("dhara-log-house", keep_house)?;
+        Ok(committer)
+    }
+
+    fn spawn(&mut self, name: &str, run: fn(&Log)) -> Result<(), LogError> {
+        let log = self.log.clone();
+        let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || run(&log));
+        let failed = |error: io::Error| LogError::io("starting a thread", Path::new(name), error);
+        self.threads.push(thread.map_err(failed)?);
+        Ok(())
+    }
+
+    /// Commits what waits, closes the log and ends the threads.
+    pub fn stop(mut self) -> Result<(), LogError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), LogError> {
+        let closed = self.log.close();
+        self.log.shared.queue_changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has told so on standard error already.
+            drop(thread.join());
+        }
+        closed
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            // Whoever wants to know the outcome calls `stop`.
+            drop(self.end());
+        }
+    }
+}
+
+fn commit(log: &Log) {
+    while let Some(next) = log.shared.wait_for_work() {
+        match next {
+            Next::Commit => drop(log.commit_step()),
+            Next::Mark => log.mark_step(),
+        }
+    }
+}
+
+fn keep_house(log: &Log) {
+    while log.shared.wait_for_housework() {
+        if log.housekeep_step().is_err() {
+            // A full disk is told to the commit that needs the space; the rest can wait.
+            log.shared.rest_house();
+        }
+    }
+}
+
+enum Next {
+    Commit,
+    Mark,
+}
+
+impl Shared {
+    /// Sleeps until there is something to commit; `None` when the log was closed.
+    fn wait_for_work(&self) -> Option<Next> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.is_urgent {
+                return Some(Next::Commit);
+            }
+            if queue.is_closed {
+                return None;
+            }
+            let has_lazy = !queue.waiting.is_empty();
+            let delay = match (has_lazy, self.is_marked.load(Ordering::Acquire)) {
+                (true, _) => Some(self.options.lazy_delay),
+                (false, false) => Some(self.options.mark_delay),
+                (false, true) => None,
+            };
+            queue.is_idle = true;
+            let Some(delay) = delay else {
+                queue = self.queue_changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.queue_changed.wait_timeout(queue, delay);
+            let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = held;
+            if timeout.timed_out() && !queue.is_urgent && !queue.is_closed {
+                return Some(if has_lazy { Next::Commit } else { Next::Mark });
+            }
+        }
+    }
+
+    fn wait_for_housework(&self) -> bool {
+        let mut house = lock(&self.house);
+        while !house.is_closed && house.wanted.is_none() && house.seals.is_empty() {
+            house = self.house_changed.wait(house).unwrap_or_else(PoisonError::into_inner);
+        }
+        !house.is_closed
+    }
+
+    fn rest_house(&self) {
+        let house = lock(&self.house);
+        if !house.is_closed {
+            drop(self.house_changed.wait_timeout(house, REST));
+        }
+    }
+
+    pub(crate) fn stop_house(&self) {
+        lock(&self.house).is_closed = true;
+        self.house_changed.notify_all();
+    }
+}

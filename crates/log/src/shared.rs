@@ -1,0 +1,127 @@
+//! What all handles of one log share.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+
+use dhara_world::disk::Lock;
+
+use crate::commit::{Pending, Work};
+use crate::groups::Groups;
+use crate::housekeep::SealJob;
+use crate::index::IndexCache;
+use crate::journal::Journal;
+use crate::segment::{Folder, Segment};
+use crate::sync::lock;
+use crate::tail::Tail;
+use crate::topics::Topics;
+use crate::watch::WatchEnd;
+use crate::{LogError, OpenReport, Options, Ticket};
+
+/// The parts of a log. Locks are taken in the order of the fields.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) folder: Folder,
+    pub(crate) report: OpenReport,
+    pub(crate) salt: u64,
+    pub(crate) journal: Mutex<Journal>,
+    /// Whether a mark on disk says that all was synced.
+    pub(crate) is_marked: AtomicBool,
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) queue_changed: Condvar,
+    /// Held for writing while a commit is shown, so that readers see all of it or nothing.
+    pub(crate) tail: RwLock<Tail>,
+    pub(crate) topics: RwLock<Topics>,
+    pub(crate) groups: RwLock<Groups>,
+    /// The segments in use, in order; the last is the one that is written.
+    pub(crate) segments: RwLock<Vec<Segment>>,
+    pub(crate) indexes: Mutex<IndexCache>,
+    /// Held while a segment of zeros is made.
+    pub(crate) making: Mutex<()>,
+    pub(crate) house: Mutex<House>,
+    pub(crate) house_changed: Condvar,
+    pub(crate) watches: Mutex<Vec<WatchEnd>>,
+    pub(crate) failure: OnceLock<LogError>,
+    pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// What waits for the next commit.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) waiting: Vec<Pending>,
+    pub(crate) bytes: usize,
+    /// Whether something waits that is not lazy.
+    pub(crate) is_urgent: bool,
+    /// Whether the committer's thread sleeps.
+    pub(crate) is_idle: bool,
+    pub(crate) is_closed: bool,
+}
+
+/// What is done beside the commits.
+#[derive(Debug, Default)]
+pub(crate) struct House {
+    /// A segment of zeros that waits to be used.
+    pub(crate) spare: Option<(u64, u64)>,
+    /// A segment is wanted: its number and length.
+    pub(crate) wanted: Option<(u64, u64)>,
+    /// The number of the segment at hand.
+    pub(crate) current: u64,
+    pub(crate) seals: Vec<SealJob>,
+    pub(crate) is_closed: bool,
+}
+
+impl Shared {
+    /// Puts something into the queue. What is lazy waits for company, or for its time.
+    pub(crate) fn enqueue(&self, work: Work, span: usize, is_lazy: bool) -> Ticket {
+        if let Some(error) = self.failure() {
+            return Ticket::failed(error);
+        }
+        let mut queue = lock(&self.queue);
+        if queue.is_closed {
+            return Ticket::failed(LogError::Closed);
+        }
+        if queue.bytes.saturating_add(span) > self.options.max_queued_bytes && queue.bytes > 0 {
+            return Ticket::failed(LogError::Overloaded { queued: queue.bytes });
+        }
+        let (ticket, completer) = Ticket::new();
+        let was_empty = queue.waiting.is_empty();
+        queue.waiting.push(Pending { work, span, completer });
+        queue.bytes += span;
+        let becomes_urgent = !is_lazy && !queue.is_urgent;
+        queue.is_urgent |= !is_lazy;
+        let wakes = queue.is_idle && (becomes_urgent || was_empty);
+        if wakes {
+            queue.is_idle = false;
+        }
+        drop(queue);
+        if wakes {
+            self.queue_changed.notify_all();
+        }
+        ticket
+    }
+
+    pub(crate) fn take_queue(&self) -> Vec<Pending> {
+        let mut queue = lock(&self.queue);
+        queue.bytes = 0;
+        queue.is_urgent = false;
+        std::mem::take(&mut queue.waiting)
+    }
+
+    /// Why the log takes no more appends.
+    pub(crate) fn failure(&self) -> Option<LogError> {
+        self.failure.get().cloned()
+    }
+
+    /// The log takes no more appends from now on, and says why.
+    pub(crate) fn fail(&self, what: String) -> LogError {
+        let error = self.failure.get_or_init(|| LogError::Failed { what: Arc::from(what) }).clone();
+        self.end_watches(&error);
+        error
+    }
+
+    pub(crate) fn end_watches(&self, error: &LogError) {
+        for watch in lock(&self.watches).iter() {
+            watch.end(error);
+        }
+    }
+}
