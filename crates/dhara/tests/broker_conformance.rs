@@ -32,4 +32,39 @@ mod mem {
     }
 
     dhara::broker_conformance!(brokers, lacks: ["durable"], paused);
+
+    mod on_threads {
+        use super::brokers;
+
+        dhara::broker_conformance!(brokers, lacks: ["durable"], threads);
+    }
+}
+
+#[cfg(feature = "file")]
+mod file {
+    use super::*;
+
+    /// A folder that is removed with the factory.
+    struct Folder(std::path::PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn brokers() -> impl Factory {
+        let world = World::real();
+        let name = format!("dhara-broker-{:032x}", world.uuid().as_u128());
+        let folder = Folder(std::env::temp_dir().join(name));
+        Opens { url: format!("file:{}", folder.0.display()), world, _place: folder }
+    }
+
+    dhara::broker_conformance!(brokers, lacks: []);
+
+    mod on_threads {
+        use super::brokers;
+
+        dhara::broker_conformance!(brokers, lacks: [], threads);
+    }
 }

@@ -150,7 +150,8 @@ pub struct Delivery {
     pub topic: Topic,
     /// The partition it lies in.
     pub partition: u32,
-    /// Its offset in the partition.
+    /// Its offset in the partition. A broker without offsets counts its deliveries here: the number
+    /// rises, and means nothing beyond the subscription.
     pub offset: u64,
     /// The key it was published with.
     pub key: Option<Bytes>,
@@ -158,7 +159,7 @@ pub struct Delivery {
     pub body: Bytes,
     /// The headers, as they were published.
     pub headers: Headers,
-    /// When what it tells of happened.
+    /// When what it tells of happened, to the millisecond at least.
     pub timestamp: Timestamp,
     /// 1 for the first time that this broker delivers it to this group, where it can tell.
     pub attempt: u32,

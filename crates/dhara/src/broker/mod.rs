@@ -5,6 +5,8 @@
 
 mod capabilities;
 mod error;
+#[cfg(feature = "file")]
+pub mod file;
 mod group;
 pub mod mem;
 mod message;
@@ -233,6 +235,9 @@ pub struct TopicSpec {
 }
 
 /// How far a group has come in one partition.
+///
+/// Of a broker without offsets only [`Progress::lag`] means something: `committed` is 0 and `end` is
+/// the number that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The partition.

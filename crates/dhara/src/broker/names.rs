@@ -1,6 +1,44 @@
 //! Which names topics and groups may have.
 
-use super::{BrokerError, TopicSpec};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::{BrokerError, Topic, TopicSpec};
+
+/// Topics by name. Names are the program's own and not a stranger's choice, so that a quick hash will
+/// do, and each publish looks one up.
+pub(crate) type ByTopic<T> = HashMap<Topic, T, BuildHasherDefault<NameHasher>>;
+
+/// Multiplies and rotates eight bytes at a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NameHasher(u64);
+
+impl NameHasher {
+    fn mix(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for NameHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, tail) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        let shifted = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
+        self.mix(tail.iter().fold(tail.len() as u64, shifted));
+    }
+
+    #[inline]
+    fn write_u8(&mut self, byte: u8) {
+        self.mix(u64::from(byte));
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        // The table takes the bucket from the low bits, where a product has mixed least.
+        self.0 ^ self.0 >> 32
+    }
+}
 
 /// Kafka's own limit, which leaves room for a suffix in a file name of 255 bytes.
 const LONGEST: usize = 249;

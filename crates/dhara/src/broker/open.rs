@@ -30,8 +30,20 @@ pub fn open<'a>(
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "mem" => Answer::now(open_mem(rest, world)),
+        #[cfg(feature = "file")]
+        "file" => Answer::later(open_file(rest, world)),
         _ => Answer::now(Err(not_here(url, scheme))),
     }
+}
+
+#[cfg(feature = "file")]
+async fn open_file(dir: &str, world: &World) -> Result<Arc<dyn Broker>, BrokerError> {
+    // `file:///var/lib/x` is the folder /var/lib/x, as in other URLs of files.
+    let dir = dir.strip_prefix("//").unwrap_or(dir);
+    if dir.is_empty() {
+        return Err(refused("file: needs a folder, as in file:data".to_owned()));
+    }
+    Ok(Arc::new(super::file::FileBroker::open(dir, world).await?))
 }
 
 fn open_mem(rest: &str, world: &World) -> Result<Arc<dyn Broker>, BrokerError> {

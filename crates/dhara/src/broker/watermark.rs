@@ -22,6 +22,7 @@ impl<T> Watermark<T> {
     }
 
     /// Begins `offset`; false, and nothing else, when it was passed already.
+    #[inline]
     pub(crate) fn begin(&mut self, offset: u64, value: T) -> bool {
         if offset < self.next {
             return false;
@@ -38,14 +39,39 @@ impl<T> Watermark<T> {
 
     /// Marks `offset` as done and gives what it held; `None` when it is not open.
     pub(crate) fn done(&mut self, offset: u64) -> Option<T> {
-        let place = self.place(offset)?;
-        let value = self.window.get_mut(place)?.1.take();
-        if place == 0 {
-            while self.window.front().is_some_and(|(_, value)| value.is_none()) {
-                self.window.pop_front();
+        self.done_if(offset, |_| true)
+    }
+
+    /// As [`Watermark::done`], where `condition` holds for the value; else nothing changes.
+    #[inline]
+    pub(crate) fn done_if(&mut self, offset: u64, condition: impl FnOnce(&T) -> bool) -> Option<T> {
+        let front = self.window.front_mut().filter(|(first, _)| *first == offset);
+        let is_front = front.is_some();
+        let held = match front {
+            // Work that is done in order is always the front.
+            Some((_, held)) => held,
+            None => {
+                let place = self.place(offset)?;
+                &mut self.window.get_mut(place)?.1
             }
+        };
+        if !held.as_ref().is_some_and(condition) {
+            return None;
+        }
+        let value = held.take();
+        if is_front {
+            self.pop_done();
         }
         value
+    }
+
+    /// The front was done: what is done behind it goes with it.
+    #[inline]
+    fn pop_done(&mut self) {
+        self.window.pop_front();
+        while self.window.front().is_some_and(|(_, value)| value.is_none()) {
+            self.window.pop_front();
+        }
     }
 
     /// What the open `offset` holds.
@@ -70,6 +96,7 @@ impl<T> Watermark<T> {
     }
 
     /// Without gaps, an offset lies as far from the front as it is greater than the front's.
+    #[inline]
     fn place(&self, offset: u64) -> Option<usize> {
         let (first, _) = self.window.front()?;
         let guess = usize::try_from(offset.checked_sub(*first)?).ok()?;

@@ -145,7 +145,10 @@ impl<S: Source> Cursor<S> {
                 self.window.skip_to(next);
                 Given::All
             }
-            Read::Cold => Given::Cold(Cold { slot, epoch, from, again: false }),
+            Read::Cold(from) => {
+                self.window.skip_to(from);
+                Given::Cold(Cold { slot, epoch, from, again: false })
+            }
             Read::Expired(earliest) => {
                 self.window.skip_to(earliest);
                 Given::Failed(self.expired(earliest))
@@ -208,8 +211,8 @@ impl<S: Source> Cursor<S> {
                 self.window.get_mut(offset).into_iter().for_each(Held::give_again);
                 Given::All
             }
-            Read::Cold => {
-                Given::Cold(Cold { slot: self.slot, epoch: self.epoch, from: offset, again: true })
+            Read::Cold(from) => {
+                Given::Cold(Cold { slot: self.slot, epoch: self.epoch, from, again: true })
             }
             Read::Failed(error) => Given::Failed(error),
             // It is gone: compacted away, or expired.
@@ -249,11 +252,8 @@ impl<S: Source> Cursor<S> {
         if epoch != self.epoch {
             return false;
         }
-        match self.window.get_mut(offset) {
-            Some(held) if held.in_hand() => load.remove(held.size()),
-            _ => return false,
-        }
-        self.window.done(offset);
+        let Some(held) = self.window.done_if(offset, Held::in_hand) else { return false };
+        load.remove(held.size());
         self.commit();
         true
     }
@@ -290,6 +290,8 @@ impl<S: Source> Cursor<S> {
         self.owner = None;
         self.handover = None;
         self.paused = false;
+        self.ahead = S::Ahead::default();
+        self.again = S::Ahead::default();
         self.epoch = self.epoch.wrapping_add(1);
     }
 

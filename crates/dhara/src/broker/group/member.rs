@@ -112,16 +112,16 @@ impl<S: Source> Subscription for MemberHandle<S> {
 
     fn ack(&self, receipts: Vec<Receipt>) -> Answer<'_, Result<(), BrokerError>> {
         let mut changed = false;
-        self.hub.with(|state| {
+        let result = self.hub.with(|state| {
             state.settle(self.id, &receipts, |cursor, receipt, load| {
                 cursor.ack(receipt.epoch(), receipt.tag(), load);
                 changed |= cursor.dirty;
-            });
+            })
         });
         if changed {
             self.tell_changes();
         }
-        Answer::now(Ok(()))
+        Answer::now(result)
     }
 
     fn give_back(
@@ -130,13 +130,14 @@ impl<S: Source> Subscription for MemberHandle<S> {
         delay: Duration,
     ) -> Answer<'_, Result<(), BrokerError>> {
         let due = self.hub.world.instant() + delay;
-        self.hub.with(|state| {
-            state.settle(self.id, &receipts, |cursor, receipt, load| {
+        let result = self.hub.with(|state| {
+            let given = state.settle(self.id, &receipts, |cursor, receipt, load| {
                 cursor.give_back(receipt.epoch(), receipt.tag(), due, load);
             });
             state.rouse(self.id);
+            given
         });
-        Answer::now(Ok(()))
+        Answer::now(result)
     }
 
     fn pause(&self, partitions: &[TopicPartition]) -> Result<(), BrokerError> {
@@ -156,13 +157,11 @@ impl<S: Source> Subscription for MemberHandle<S> {
     fn release(&self, partitions: &[TopicPartition]) -> Answer<'_, Result<(), BrokerError>> {
         let now = self.hub.world.instant();
         self.hub.with(|state| state.release(self.id, partitions, now));
-        self.tell_changes();
         Answer::now(Ok(()))
     }
 
     fn close(&self) -> Answer<'_, Result<(), BrokerError>> {
         self.leave();
-        self.tell_changes();
         Answer::now(Ok(()))
     }
 }
@@ -170,6 +169,5 @@ impl<S: Source> Subscription for MemberHandle<S> {
 impl<S: Source> Drop for MemberHandle<S> {
     fn drop(&mut self) {
         self.leave();
-        self.tell_changes();
     }
 }

@@ -73,6 +73,8 @@ impl<S: Source> Groups<S> {
         };
         let now = self.world.instant();
         let id = hub.with(|state| state.join(request, seats, now));
+        // A group that begins with the latest message has a position from the beginning.
+        hub.changed.iter().for_each(|changed| changed());
         Ok(Arc::new(MemberHandle::new(hub, id)))
     }
 
@@ -84,6 +86,18 @@ impl<S: Source> Groups<S> {
             let cursor = state.cursors.iter().find(|cursor| cursor.partition == *partition)?;
             Some(cursor.committed)
         })
+    }
+
+    /// The positions that changed since they were last taken: group, partition, offset.
+    pub(crate) fn take_positions(&self) -> Vec<(Arc<str>, TopicPartition, u64)> {
+        let hubs: Vec<_> = self.lock().named.values().cloned().collect();
+        let mut positions = Vec::new();
+        for hub in hubs {
+            let Some(group) = &hub.name else { continue };
+            let taken = hub.with(State::take_positions);
+            positions.extend(taken.into_iter().map(|(name, at)| (group.clone(), name, at)));
+        }
+        positions
     }
 
     /// What must stay, by partition: the lowest position of all groups that have a member.

@@ -41,8 +41,8 @@ pub(crate) enum Read {
     /// The sink has what is at hand or all it takes; reading goes on at this offset, which may lie
     /// past offsets that hold no message.
     To(u64),
-    /// What comes next must be fetched first.
-    Cold,
+    /// What comes next, from this offset on, must be fetched first.
+    Cold(u64),
     /// Everything below this offset is gone.
     Expired(u64),
     /// It could not be read.
@@ -81,11 +81,13 @@ pub(crate) struct Sink<'a> {
 
 impl Sink<'_> {
     /// Whether there is room for another message.
+    #[inline]
     pub(crate) fn wants(&self) -> bool {
         self.left > 0 && self.load.has_room()
     }
 
     /// Takes one message. To be called when [`Sink::wants`], with rising offsets.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         offset: u64,

@@ -278,14 +278,17 @@ impl<S: Source> State<S> {
         due.chain(inherits).min()
     }
 
-    /// Runs `change` for each receipt on the cursor it is of, while that is this member's.
+    /// Runs `change` for each receipt on the cursor it is of, while that is this member's. An error
+    /// when the group has ended: what is done now is not remembered any more.
     pub(super) fn settle(
         &mut self,
         id: MemberId,
         receipts: &[Receipt],
         mut change: impl FnMut(&mut Cursor<S>, &Receipt, &mut Load),
-    ) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+    ) -> Result<(), BrokerError> {
+        let Some(member) = self.members.get_mut(&id).filter(|_| !self.closed) else {
+            return Err(BrokerError::Closed);
+        };
         let was_full = !member.load.has_room();
         for receipt in receipts {
             let Some(cursor) = self.cursors.get_mut(receipt.slot() as usize) else { continue };
@@ -296,6 +299,18 @@ impl<S: Source> State<S> {
         if was_full && member.load.has_room() {
             self.woken.extend(member.waker.take());
         }
+        Ok(())
+    }
+
+    /// The positions that changed since they were last taken.
+    pub(super) fn take_positions(&mut self) -> Vec<(TopicPartition, u64)> {
+        let dirty = self.cursors.iter_mut().filter(|cursor| cursor.dirty);
+        dirty
+            .filter_map(|cursor| {
+                cursor.dirty = false;
+                Some((cursor.partition.clone(), cursor.committed?))
+            })
+            .collect()
     }
 
     /// The member's cursor of `partition`, with the member's load.

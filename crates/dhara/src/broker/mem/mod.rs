@@ -12,7 +12,6 @@
 mod partition;
 mod retention;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,7 +19,7 @@ use self::partition::{MemPartition, size_of_message};
 pub use self::retention::MemOptions;
 use self::retention::Retention;
 use super::group::{Groups, Seat};
-use super::names::{check_group, check_spec, check_topic};
+use super::names::{ByTopic, check_group, check_spec, check_topic};
 use super::partitioner::{Turns, partition_of};
 use super::wakers::Wakers;
 use super::{
@@ -33,7 +32,7 @@ use crate::world::World;
 /// A broker in process that keeps nothing when it is dropped.
 #[derive(Debug)]
 pub struct MemBroker {
-    topics: RwLock<HashMap<Topic, Arc<MemTopic>>>,
+    topics: RwLock<ByTopic<Arc<MemTopic>>>,
     groups: Groups<MemPartition>,
     retention: Retention,
     closed: AtomicBool,
@@ -120,19 +119,30 @@ impl MemBroker {
             }
         }
         let positions = match batch {
-            Batch::One(message) => {
-                let topic = self.find_or_declare(&message.topic, None)?;
-                let turn = if message.key.is_none() { topic.turns.next(topic.count) } else { 0 };
-                let position = self.append(&topic, message, turn);
-                topic.wakers.wake();
-                Positions::One(position)
-            }
+            Batch::One(message) => Positions::One(self.publish_one(message)?),
             Batch::Many(messages) => self.publish_many(messages)?,
         };
         if self.retention.is_due() {
             self.sweep();
         }
         Ok(positions)
+    }
+
+    fn publish_one(&self, message: Message) -> Result<Position, BrokerError> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.get(&message.topic) {
+            return Ok(self.append_one(topic, message));
+        }
+        drop(topics);
+        let topic = self.find_or_declare(&message.topic, None)?;
+        Ok(self.append_one(&topic, message))
+    }
+
+    fn append_one(&self, topic: &MemTopic, message: Message) -> Position {
+        let turn = if message.key.is_none() { topic.turns.next(topic.count) } else { 0 };
+        let position = self.append(topic, message, turn);
+        topic.wakers.wake();
+        position
     }
 
     fn publish_many(&self, messages: Vec<Message>) -> Result<Positions, BrokerError> {

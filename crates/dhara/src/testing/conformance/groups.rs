@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::kit::{
     Kit, Reader, declare, ensure, message, message_to, needs, number, orders, publish_numbers,
@@ -138,12 +139,7 @@ async fn work(
 ) -> Result<(), Failure> {
     let mut handled = 0;
     'all: loop {
-        let signal = match crate::world::timeout(
-            std::time::Duration::from_millis(20),
-            reader.signal(),
-        )
-        .await
-        {
+        let signal = match crate::world::timeout(Duration::from_millis(20), reader.signal()).await {
             Some(signal) => signal?,
             None if on(&ledger, |it| it.acked.len() >= until) => break,
             None => continue,
@@ -200,10 +196,12 @@ pub(super) async fn a_member_that_joins_takes_over_without_gap_or_overlap(kit: K
     let one = kit.join(&broker, Subscribe { max_in_hand: 8, ..Subscribe::group("g", [orders()]) });
     let one = world.spawn(work(one.await?, "one", ledger.clone(), all, usize::MAX));
     let publisher = world.spawn(publish_slowly(broker.clone(), COUNT));
-    while on(&ledger, |it| it.acked.len() < all / 4) {
-        tokio::task::yield_now().await;
-        ensure!(!one.is_finished(), "the first member ended");
-    }
+    let a_quarter = async {
+        while on(&ledger, |it| it.acked.len() < all / 4) {
+            world.sleep(Duration::from_millis(1)).await;
+        }
+    };
+    kit.within("the first member to handle a quarter", a_quarter).await?;
     let two = kit.group(&broker, "g").await?;
     let two = world.spawn(work(two, "two", ledger.clone(), all, usize::MAX));
     for task in [publisher, one, two] {

@@ -197,7 +197,7 @@ for_each_broker_check!(list_broker_checks);
 ///
 /// The first argument is a function without arguments that gives a factory with data of its own;
 /// `lacks` names the abilities that the back end is known to lack, and a check that finds another
-/// one missing fails. `paused` after it runs the tests in paused time.
+/// one missing fails. `paused` after it runs the tests in paused time, `threads` on several threads.
 #[macro_export]
 macro_rules! broker_conformance {
     ($factory:expr, lacks: [$($lacks:literal),*] $(, $paused:ident)?) => {
@@ -210,6 +210,12 @@ macro_rules! broker_conformance {
 macro_rules! test_broker_checks {
     ([$factory:tt $lacks:tt []] $($room:ident::$name:ident)*) => {$(
         #[tokio::test]
+        async fn $name() {
+            $crate::testing::conformance::expect(stringify!($name), $factory(), &$lacks).await;
+        }
+    )*};
+    ([$factory:tt $lacks:tt [threads]] $($room:ident::$name:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
         async fn $name() {
             $crate::testing::conformance::expect(stringify!($name), $factory(), &$lacks).await;
         }

@@ -35,6 +35,7 @@ pub(super) async fn messages_of_one_key_keep_their_order(kit: Kit) -> Checked {
     let got = reader.take(60).await?;
     ensure_rising(&got)?;
     ensure!(sorted(&got) == (0..60).collect::<Vec<_>>(), "not all came once: {:?}", sorted(&got));
+    reader.is_quiet().await?;
     Ok(Outcome::Passed)
 }
 
@@ -47,6 +48,7 @@ pub(super) async fn a_batch_keeps_the_order_of_each_key(kit: Kit) -> Checked {
     let got = reader.take(500).await?;
     ensure_rising(&got)?;
     ensure!(sorted(&got) == (0..500).collect::<Vec<_>>(), "not all came once");
+    reader.is_quiet().await?;
     Ok(Outcome::Passed)
 }
 
