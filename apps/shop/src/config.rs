@@ -72,9 +72,9 @@ pub(crate) fn read(
         return Ok(Command::Bank(data));
     }
     let listen = text("listen", listen)?.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let listen = listen.parse().map_err(|_| {
-        format!("--listen {listen:?} is no address; write it as in 127.0.0.1:8080")
-    })?;
+    let listen = listen
+        .parse()
+        .map_err(|_| format!("--listen {listen:?} is no address; write it as in 127.0.0.1:8080"))?;
     let below = |scheme: &str, name: &str| format!("{scheme}:{}", data.join(name).display());
     Ok(Command::Serve(Config {
         listen,
@@ -145,8 +145,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_a_line_that_names_it() {
         for (words, named) in [
-            ("--lisen x", "--lisen"), ("--listen here", "\"here\""), ("--data", "--data"),
-            ("bank bank", "bank"), ("-x", "-x"), ("stray", "stray"),
+            ("--lisen x", "--lisen"),
+            ("--listen here", "\"here\""),
+            ("--data", "--data"),
+            ("bank bank", "bank"),
+            ("-x", "-x"),
+            ("stray", "stray"),
         ] {
             let error = read_words(words, &[]).unwrap_err();
             assert!(error.contains(named) && error.lines().count() == 1, "{words}: {error}");

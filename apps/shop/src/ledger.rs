@@ -159,8 +159,9 @@ mod tests {
         for outcome in futures_util::future::join_all(writes).await {
             assert_eq!(outcome.unwrap(), 1);
         }
-        let count = read(&path, |c| c.query_row("SELECT count(*) FROM t", [], |r| r.get(0)));
-        assert_eq!(count.unwrap(), 100_i64);
+        let count: Result<i64, _> =
+            read(&path, |c| c.query_row("SELECT count(*) FROM t", [], |r| r.get(0)));
+        assert_eq!(count.unwrap(), 100);
     }
 
     #[tokio::test]

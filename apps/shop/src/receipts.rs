@@ -40,7 +40,8 @@ impl Receipts {
         self.0
             .write(move |tx| {
                 let mut statement = tx.prepare_cached(query)?;
-                let rows = statement.query_map([after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let rows =
+                    statement.query_map([after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
                 rows.collect()
             })
             .await

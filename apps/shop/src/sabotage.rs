@@ -18,10 +18,6 @@ impl Sabotage {
     pub(crate) fn from_environment() -> Self {
         let wanted = std::env::var("SHOP_SABOTAGE").unwrap_or_default();
         let has = |name: &str| wanted.split(',').any(|fault| fault == name);
-        Self {
-            charge_twice: has("charge-twice"),
-            forget: has("forget"),
-            oversell: has("oversell"),
-        }
+        Self { charge_twice: has("charge-twice"), forget: has("forget"), oversell: has("oversell") }
     }
 }

@@ -49,10 +49,10 @@ pub use dhara_derive::{Event, Events};
 pub use dhara_world as world;
 pub use event::{
     CorrelationId, DecodeError, EncodeError, Encoded, Encoder, Envelope, Event, EventId, EventKind,
-    Format, IntoEvents, Limits, Origin, Outgoing,
+    Format, IntoEvents, Limits, Origin, Outgoing, WithId,
 };
 pub use service::{
     Failure, FailureKind, FromContext, FromState, HandlerError, HandlerExt, Meta, Publisher, Retry,
-    Running, Service, State, Writer,
+    Running, Service, State, WriteError, Writer, Written,
 };
 pub use store::Tx;

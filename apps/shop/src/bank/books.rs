@@ -131,14 +131,22 @@ fn write_charge(tx: &Connection, key: &str, charge: &Charge) -> rusqlite::Result
     if earlier {
         tx.prepare_cached("INSERT OR IGNORE INTO charged_twice VALUES (?1)")?
             .execute([&charge.reference])?;
-        tx.prepare_cached("UPDATE totals SET charged_twice = (SELECT count(*) FROM charged_twice)")?
-            .execute([])?;
+        tx.prepare_cached(
+            "UPDATE totals SET charged_twice = (SELECT count(*) FROM charged_twice)",
+        )?
+        .execute([])?;
     }
     tx.prepare_cached(
         "INSERT INTO charges (idempotency_key, reference, account, amount, currency)
          VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![key, charge.reference, charge.account, charge.amount, charge.currency])?;
+    .execute(params![
+        key,
+        charge.reference,
+        charge.account,
+        charge.amount,
+        charge.currency
+    ])?;
     let id = tx.last_insert_rowid();
     tx.prepare_cached("UPDATE totals SET charges = charges + 1, charged = charged + ?1")?
         .execute([charge.amount])?;

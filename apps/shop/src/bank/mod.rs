@@ -5,6 +5,7 @@
 //! idempotency keys it was given for ever. It can be told to be slow, or to fail at a rate.
 
 mod books;
+mod child;
 mod server;
 
 use std::io::{Read, Write};
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use dhara::world::{World, disk::Lock};
 
-pub(crate) use books::{Books, Summary, books_path};
+use books::Books;
+pub(crate) use books::Summary;
+pub(crate) use child::{BankProcess, Mode, ModeKind};
 
 /// What the bank is started with.
 pub(crate) struct Options {

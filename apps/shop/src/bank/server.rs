@@ -47,7 +47,11 @@ struct Mode {
     fail_rate: f64,
 }
 
-pub(super) async fn serve(listener: TcpListener, books: Books, world: World) -> std::io::Result<()> {
+pub(super) async fn serve(
+    listener: TcpListener,
+    books: Books,
+    world: World,
+) -> std::io::Result<()> {
     let (mode, requests) = (Arc::default(), Arc::default());
     let app = Router::new()
         .route("/charges", post(charge))

@@ -7,9 +7,9 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use axum::{Json, Router};
+use dhara::EventId;
 use dhara::store::{Row, ServiceStore, StoreError};
 use dhara::world::Timestamp;
-use dhara::EventId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -48,7 +48,8 @@ async fn analytics(
 }
 
 async fn catch_up(slot: &Slot, token: &str) -> Result<(), Problem> {
-    let unknown = |_| Problem::field(StatusCode::BAD_REQUEST, "token", "this is no token of this shop");
+    let unknown =
+        |_| Problem::field(StatusCode::BAD_REQUEST, "token", "this is no token of this shop");
     let event = EventId::parse(token).map_err(unknown)?;
     slot.caught_up("order_created", &event, PATIENCE).await.map_err(|why| {
         Problem::unavailable(format!("the order of the token is not counted yet: {why}"))

@@ -73,12 +73,7 @@ async fn reserve(
 }
 
 /// Sets `quantity` aside where as much is free: `false` where it is not, and nothing has changed.
-async fn take(
-    tx: &Tx,
-    sku: &Sku,
-    quantity: u32,
-    sabotage: Sabotage,
-) -> Result<bool, StoreError> {
+async fn take(tx: &Tx, sku: &Sku, quantity: u32, sabotage: Sabotage) -> Result<bool, StoreError> {
     let statement = match sabotage.oversell {
         false => {
             "UPDATE stock SET reserved = reserved + $2 WHERE sku = $1 AND stock - reserved >= $2"
@@ -95,12 +90,7 @@ async fn give_back(tx: &Tx, sku: &Sku, quantity: i64) -> Result<(), StoreError> 
     Ok(())
 }
 
-async fn record(
-    tx: &Tx,
-    order_id: &str,
-    items: &[Portion],
-    kind: &str,
-) -> Result<(), StoreError> {
+async fn record(tx: &Tx, order_id: &str, items: &[Portion], kind: &str) -> Result<(), StoreError> {
     for Portion { sku, quantity } in items {
         let insert = "INSERT INTO stock_movements (order_id, sku, quantity, kind) \
                       VALUES ($1, $2, $3, $4)";

@@ -56,7 +56,8 @@ impl Smtp {
 
     pub(super) async fn delivered(&self) -> Result<u64, MailError> {
         let count = "SELECT count(*) FROM sent";
-        let count = self.sent.write(move |tx| tx.prepare_cached(count)?.query_row([], |r| r.get(0)));
+        let count =
+            self.sent.write(move |tx| tx.prepare_cached(count)?.query_row([], |r| r.get(0)));
         count.await.map_err(unavailable)
     }
 }
@@ -67,7 +68,9 @@ fn unavailable(error: LedgerError) -> MailError {
 
 fn explain(url: &str, error: &lettre::transport::smtp::Error) -> String {
     let url = without_password(url);
-    format!("--smtp {url:?} is no mail server's URL ({error}); write smtp://HOST:PORT or smtps://USER:PASSWORD@HOST")
+    format!(
+        "--smtp {url:?} is no mail server's URL ({error}); write smtp://HOST:PORT or smtps://USER:PASSWORD@HOST"
+    )
 }
 
 /// The URL as it may be shown.

@@ -113,7 +113,9 @@ impl Order {
             Fact::PaymentCompleted { .. } => self.payment = Some(Answer::Done),
             Fact::PaymentFailed { reason } => self.payment = Some(Answer::Refused(reason.clone())),
             Fact::StockReserved => self.stock = Some(Answer::Done),
-            Fact::StockRejected { reason, .. } => self.stock = Some(Answer::Refused(reason.clone())),
+            Fact::StockRejected { reason, .. } => {
+                self.stock = Some(Answer::Refused(reason.clone()))
+            }
             Fact::PaymentRefunded { .. } => self.refunded = true,
             Fact::StockReleased => self.released = true,
             Fact::OrderConfirmed => self.status = Status::Confirmed,

@@ -92,10 +92,7 @@ fn accepted(placed: &Placed) -> Response {
     (StatusCode::CREATED, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
-async fn show(
-    State(api): State<OrderApi>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+async fn show(State(api): State<OrderApi>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let order_id = OrderId(id);
     let entries = stream::read_committed(api.store.as_ref(), &order_id).await;
     let entries = entries.map_err(stream_problem)?;

@@ -81,11 +81,7 @@ pub(super) async fn place(
 }
 
 /// The order that was taken under this key.
-async fn find(
-    tx: &Tx,
-    key: &str,
-    request: &OrderRequest,
-) -> Result<Option<Placed>, PlaceError> {
+async fn find(tx: &Tx, key: &str, request: &OrderRequest) -> Result<Option<Placed>, PlaceError> {
     let query = "SELECT order_id FROM order_keys WHERE idempotency_key = $1";
     let Some(row) = tx.query_one(query, &[Param::from(key)]).await? else { return Ok(None) };
     let order_id = OrderId(row.get("order_id")?);

@@ -235,8 +235,14 @@ mod tests {
             {"sku": "mug-dhaka", "quantity": 1_000_000_000}]});
         let fields: Vec<String> = fields_of(&body).into_iter().map(|(field, _)| field).collect();
         let expected = [
-            "userId", "email", "items[0].sku", "items[0].quantity", "items[1].sku",
-            "items[1].quantity", "items[2]", "items[3].quantity",
+            "userId",
+            "email",
+            "items[0].sku",
+            "items[0].quantity",
+            "items[1].sku",
+            "items[1].quantity",
+            "items[2]",
+            "items[3].quantity",
         ];
         assert_eq!(fields, expected);
     }

@@ -123,7 +123,8 @@ fn mail(order_id: &OrderId, created: &Created, end: &Fact) -> NotificationReques
                 true => format!("The {total} that you paid are on their way back to you."),
                 false => "You were not charged.".to_owned(),
             };
-            let text = format!("we are sorry: your order {order_id} was rejected, {reason}.\n{money}");
+            let text =
+                format!("we are sorry: your order {order_id} was rejected, {reason}.\n{money}");
             (format!("Your order {order_id} was rejected"), text)
         }
         _ => {
@@ -133,7 +134,13 @@ fn mail(order_id: &OrderId, created: &Created, end: &Fact) -> NotificationReques
     };
     let to = created.email.clone().unwrap_or_else(|| address_of(&created.user_id.0));
     let text = format!("Dear {},\n\n{text}\n\nThe shop\n", created.user_id);
-    NotificationRequested { order_id: order_id.clone(), user_id: created.user_id.clone(), to, subject, text }
+    NotificationRequested {
+        order_id: order_id.clone(),
+        user_id: created.user_id.clone(),
+        to,
+        subject,
+        text,
+    }
 }
 
 /// Where a customer who gave no address gets mail.

@@ -23,11 +23,17 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum StreamError {
     /// Somebody else has appended since the stream was read.
-    Conflict { order_id: OrderId, expected: u32 },
+    Conflict {
+        order_id: OrderId,
+        expected: u32,
+    },
     /// There is no such stream.
     Unknown(OrderId),
     /// An entry of it cannot be read.
-    Damaged { order_id: OrderId, reason: String },
+    Damaged {
+        order_id: OrderId,
+        reason: String,
+    },
     Store(StoreError),
 }
 
