@@ -9,7 +9,7 @@ use super::message::{Headers, Message, Topic};
 use super::time::TimeText;
 use super::write::Head;
 use super::{CorrelationId, EncodeError, Event, EventId, Limits, cloud};
-use crate::world::World;
+use crate::world::{Timestamp, World};
 
 /// The messages of many events share one allocation of this size.
 const CHUNK: usize = 64 << 10;
@@ -118,6 +118,31 @@ impl Encoder {
     ) -> Result<Encoded, EncodeError> {
         let timestamp = self.world.now();
         let id = EventId::from(self.world.uuid_at(timestamp));
+        self.encode_at(event, id, timestamp, origin)
+    }
+
+    /// As [`Encoder::encode`], with an id that was chosen before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::encode`].
+    pub fn encode_as<E: Event>(
+        &mut self,
+        event: &E,
+        id: EventId,
+        origin: &Origin<'_>,
+    ) -> Result<Encoded, EncodeError> {
+        let timestamp = self.world.now();
+        self.encode_at(event, id, timestamp, origin)
+    }
+
+    fn encode_at<E: Event>(
+        &mut self,
+        event: &E,
+        id: EventId,
+        timestamp: Timestamp,
+        origin: &Origin<'_>,
+    ) -> Result<Encoded, EncodeError> {
         let (topic, format) = self.route(E::TOPIC);
         let own_correlation;
         let correlation_id = match origin.correlation_id {

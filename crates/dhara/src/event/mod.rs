@@ -27,7 +27,7 @@ pub use envelope::{Envelope, Limits};
 pub use error::{DecodeError, EncodeError};
 pub use id::{BadId, CorrelationId, EventId, IdKey};
 pub use message::{Headers, Message, Topic};
-pub use outgoing::{IntoEvents, Outgoing};
+pub use outgoing::{IntoEvents, Outgoing, WithId};
 
 /// A fact that is published and handled: derive it with `#[derive(Event)]`.
 ///

@@ -1,7 +1,7 @@
 //! What a handler may return: no event, one, many, or one of several types.
 
 use super::message::Message;
-use super::{EncodeError, Encoder, Event, EventId, Origin};
+use super::{EncodeError, Encoded, Encoder, Event, EventId, Origin};
 
 /// Collects the events that a handler returns, as messages that are ready to be published.
 #[derive(Debug)]
@@ -36,11 +36,42 @@ impl<'a> Outgoing<'a> {
     /// As [`Encoder::encode`]; what was pushed before stays.
     pub fn push<E: Event>(&mut self, event: &E) -> Result<(), EncodeError> {
         let encoded = self.encoder.encode(event, &self.origin)?;
+        self.add(encoded);
+        Ok(())
+    }
+
+    /// Encodes `event` under an id that was chosen before, and appends it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::encode`]; what was pushed before stays.
+    pub fn push_as<E: Event>(&mut self, event: &E, id: EventId) -> Result<(), EncodeError> {
+        let encoded = self.encoder.encode_as(event, id, &self.origin)?;
+        self.add(encoded);
+        Ok(())
+    }
+
+    fn add(&mut self, encoded: Encoded) {
         self.messages.push(encoded.message);
         if let Some(ids) = &mut self.ids {
             ids.push(encoded.id);
         }
-        Ok(())
+    }
+}
+
+/// An event that is published under an id of the caller's choice, so that what is written beside it
+/// can name it. The id must be new: make it of [`World::uuid`](crate::world::World::uuid).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithId<E> {
+    /// The event's id.
+    pub id: EventId,
+    /// The event.
+    pub event: E,
+}
+
+impl<E: Event> IntoEvents for WithId<E> {
+    fn into_events(self, out: &mut Outgoing<'_>) -> Result<(), EncodeError> {
+        out.push_as(&self.event, self.id)
     }
 }
 
