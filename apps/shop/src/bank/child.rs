@@ -190,12 +190,13 @@ async fn accompany(
     address: SocketAddr,
     wanted: &mut watch::Receiver<Mode>,
 ) {
+    // Waiting for a child closes its input, and this one ends when its input does.
+    let input = child.stdin.take();
     loop {
         let mode = *wanted.borrow_and_update();
         if mode.kind == ModeKind::Down {
             shared.away();
-            // It ends when its input does.
-            drop(child.stdin.take());
+            drop(input);
             if timeout(PATIENCE, child.wait()).await.is_none() {
                 drop(child.kill().await);
             }
