@@ -121,6 +121,11 @@ impl Log {
         &self.shared.report
     }
 
+    /// Counts the openings of this log: it is higher each time.
+    pub fn epoch(&self) -> u32 {
+        lock(&self.shared.journal).epoch
+    }
+
     /// Makes sure that a topic exists, durably, and gives it. One that exists keeps the partitions
     /// it has. Blocks for as long as a commit takes.
     pub fn create_topic(&self, name: &str, partitions: u32) -> Result<TopicInfo, LogError> {

@@ -21,7 +21,7 @@ pub use disk::Disk;
 pub use id::{Uuid, UuidSource};
 pub use random::Random;
 #[cfg(feature = "tasks")]
-pub use task::{Task, TaskError, timeout};
+pub use task::{Instant, Task, TaskError, timeout};
 
 /// The clock, randomness, ids, tasks and disk of one process, or of one simulation.
 ///

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinHandle};
+pub use tokio::time::Instant;
 
 use crate::World;
 
@@ -34,6 +35,16 @@ impl World {
         F: FnOnce() -> T + Send + 'static,
     {
         Task(tokio::task::spawn_blocking(work))
+    }
+
+    /// The moment now on the monotonic clock that [`World::sleep`] follows, paused time included.
+    pub fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Waits until `moment`.
+    pub async fn sleep_until(&self, moment: Instant) {
+        tokio::time::sleep_until(moment).await;
     }
 
     /// Waits for `duration`.

@@ -1,52 +1,11 @@
 //! What goes in and what comes out.
 
-use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::event::{Headers, Message, Topic};
 use crate::world::Timestamp;
-
-/// The name of a topic.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(Arc<str>);
-
-impl Topic {
-    /// The topic called `name`.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
-    }
-
-    /// Its name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Topic {
-    fn from(name: &str) -> Self {
-        Self::new(name)
-    }
-}
-
-impl Borrow<str> for Topic {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
 
 /// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,24 +20,6 @@ impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.partition)
     }
-}
-
-/// Headers, in the order they were given; names may repeat.
-pub type Headers = Vec<(Arc<str>, Bytes)>;
-
-/// A message on its way to a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Where it goes.
-    pub topic: Topic,
-    /// What decides its order: messages of one key keep it. `None` has no order.
-    pub key: Option<Bytes>,
-    /// The body.
-    pub body: Bytes,
-    /// The headers; most messages have none.
-    pub headers: Headers,
-    /// When what it tells of happened.
-    pub timestamp: Timestamp,
 }
 
 /// The messages of one publish.
@@ -150,7 +91,8 @@ pub struct Delivery {
     pub topic: Topic,
     /// The partition it lies in.
     pub partition: u32,
-    /// Its offset in the partition.
+    /// Its offset in the partition. A broker without offsets counts its deliveries here: the number
+    /// rises, and means nothing beyond the subscription.
     pub offset: u64,
     /// The key it was published with.
     pub key: Option<Bytes>,
@@ -158,7 +100,7 @@ pub struct Delivery {
     pub body: Bytes,
     /// The headers, as they were published.
     pub headers: Headers,
-    /// When what it tells of happened.
+    /// When what it tells of happened, to the millisecond at least.
     pub timestamp: Timestamp,
     /// 1 for the first time that this broker delivers it to this group, where it can tell.
     pub attempt: u32,

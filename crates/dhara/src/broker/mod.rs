@@ -5,7 +5,16 @@
 
 mod capabilities;
 mod error;
+#[cfg(feature = "file")]
+pub mod file;
+mod group;
+pub mod mem;
 mod message;
+mod names;
+mod open;
+mod partitioner;
+mod wakers;
+pub(crate) mod watermark;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,8 +26,13 @@ pub use message::{
     Assignment, Batch, Delivery, Headers, Message, Position, Positions, Receipt, Topic,
     TopicPartition,
 };
+pub use open::open;
+pub use partitioner::{murmur2, partition_of};
 
 use crate::answer::Answer;
+
+/// The partitions of a topic that nobody asked more or fewer for, on brokers of this process.
+pub const DEFAULT_PARTITIONS: u32 = 8;
 
 /// Moves events from publishers to the groups that subscribe to them.
 ///
@@ -35,17 +49,18 @@ use crate::answer::Answer;
 ///
 /// # Cancellation
 ///
-/// Dropping the answer of [`Broker::publish`] leaves it open whether the messages were published;
-/// never are some messages of a batch for one partition published and others before them not.
-/// Dropping the answer of any other method changes nothing, but for [`Subscription::next`], of
-/// which the same is promised: nothing that it would have returned is lost.
+/// Dropping an answer leaves it open whether what was asked for was done. Of
+/// [`Broker::publish`] it is promised that never are some messages of a batch for one partition
+/// published and others before them not; of [`Subscription::next`], that nothing that it would have
+/// returned is lost: the next call returns it.
 pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// What this broker can do, as data.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes sure that each of `topics` exists, with at least the partitions it asks for.
+    /// Makes sure that each of `topics` exists; one that is new gets the partitions it asks for.
     ///
-    /// A topic that exists keeps what it has; more partitions are never added by this call.
+    /// A topic that exists keeps the partitions it has, be they more or fewer: adding some would
+    /// move keys to other partitions and break their order.
     fn declare<'a>(&'a self, topics: &'a [TopicSpec]) -> Answer<'a, Result<(), BrokerError>>;
 
     /// Publishes `batch`: all of it or an error.
@@ -82,8 +97,12 @@ pub trait Subscription: Send + Sync + fmt::Debug {
     /// Waits for the next signal. One caller at a time.
     ///
     /// Gives no deliveries while [`Subscribe::max_in_hand`] or [`Subscribe::max_bytes`] is reached
-    /// (one delivery is always given, however large). Deliveries of one partition come in the order
-    /// of their offsets.
+    /// (the bound of bytes may be passed by one delivery, so that one is always given, however
+    /// large). Deliveries of one partition come in the order of their offsets, but for those that
+    /// are given again.
+    ///
+    /// [`BrokerError::Expired`] tells that messages which this group had before it are gone. It is
+    /// told once; the next call goes on with the earliest that is kept.
     fn next(&self) -> Answer<'_, Result<Signal, BrokerError>>;
 
     /// The deliveries of these receipts are done, in any order: none of them will be given to this
@@ -95,7 +114,8 @@ pub trait Subscription: Send + Sync + fmt::Debug {
     fn ack(&self, receipts: Vec<Receipt>) -> Answer<'_, Result<(), BrokerError>>;
 
     /// The deliveries of these receipts were not handled: each is given again, after `delay`, with
-    /// its attempt counted up.
+    /// its attempt counted up. When its partition goes to another member meanwhile, that one is given
+    /// it at once: order goes before delays.
     fn give_back(
         &self,
         receipts: Vec<Receipt>,
@@ -114,6 +134,8 @@ pub trait Subscription: Send + Sync + fmt::Debug {
     }
 
     /// Stops deliveries of these partitions until [`Subscription::resume`]. What is in hand stays.
+    /// Partitions that are not this member's (any more) are passed over. A partition comes to its
+    /// next owner unpaused.
     fn pause(&self, partitions: &[TopicPartition]) -> Result<(), BrokerError>;
 
     /// Goes on with deliveries of these partitions.
@@ -213,6 +235,9 @@ pub struct TopicSpec {
 }
 
 /// How far a group has come in one partition.
+///
+/// Of a broker without offsets only [`Progress::lag`] means something: `committed` is 0 and `end` is
+/// the number that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The partition.

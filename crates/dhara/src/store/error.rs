@@ -30,6 +30,11 @@ pub enum StoreError {
         /// The cause.
         source: Option<Source>,
     },
+    /// The request can never succeed as it stands: an unknown URL, a service's name that is no name.
+    Refused {
+        /// What was refused, why, and what to do.
+        what: String,
+    },
     /// The unit gave up by itself; its writes were rolled back.
     Aborted {
         /// Its reason.
@@ -65,6 +70,7 @@ impl fmt::Display for StoreError {
             Self::Unavailable { what, .. }
             | Self::Statement { what, .. }
             | Self::Failed { what, .. }
+            | Self::Refused { what }
             | Self::Aborted { what } => f.write_str(what),
             Self::Ended => f.write_str(
                 "the transaction has ended: a Tx can be used only until its handler returns",

@@ -4,13 +4,17 @@
 //! file (SQLite) or a schema (PostgreSQL) of its own, and no transaction spans two services.
 
 mod error;
+mod open;
 mod rows;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod tx;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use error::StoreError;
+pub use open::open;
 pub use rows::{FromValue, Param, Row, Value};
 pub use tx::{Tx, TxBackend};
 
@@ -73,19 +77,35 @@ pub trait ServiceStore: Send + Sync + fmt::Debug + 'static {
     /// Answers at once when something was committed since it answered last.
     fn outbox_changed(&self) -> Answer<'_, ()>;
 
+    /// How far the service has come, one row for each partition it has begun.
+    fn positions(&self) -> Answer<'_, Result<Vec<PositionRow>, StoreError>>;
+
+    /// The oldest `limit` dead letters after number `after`, each with its own number.
+    fn dead_letters_after(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Answer<'_, Result<Vec<(u64, DeadLetter)>, StoreError>>;
+
     /// Commits what was submitted, then closes. Later units fail with [`StoreError::Closed`].
     fn close(&self) -> Answer<'_, ()>;
 }
 
 /// A piece of work inside a transaction.
 pub trait Unit: Send {
+    /// What the store calls the unit in its warnings: the handler's name, say.
+    fn name(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Does the work. It may be called again, after everything it wrote was rolled back.
     ///
     /// Other units wait while it runs: it must not wait for the network.
     fn run<'a>(&'a mut self, tx: &'a Tx) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Called once: with `Ok` when what the unit wrote is durable, with an error when nothing of it
-    /// is. It must be quick, as the next transaction waits for it.
+    /// is; only [`StoreError::Failed`] leaves that open, as a disk that failed does. It must be
+    /// quick, as the next transaction waits for it.
     fn finished(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 

@@ -1,0 +1,120 @@
+//! Where the deliveries of one partition come from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::super::wakers::Wakers;
+use super::super::{BrokerError, Delivery, Headers, Receipt, Topic, TopicPartition};
+use super::hold::{Held, Load};
+use crate::broker::watermark::Watermark;
+
+/// The messages of one partition, as a broker of this process keeps them.
+pub(crate) trait Source: Send + Sync + fmt::Debug + 'static {
+    /// What a reader has read ahead of what it delivered.
+    type Ahead: Default + Send + fmt::Debug;
+    /// What one [`Source::fetch`] brings.
+    type Fetched: Send + 'static;
+
+    /// The earliest offset that is kept, and the one that the next message will get.
+    fn bounds(&self) -> Bounds;
+
+    /// Gives to `sink` the messages from `from` on that are at hand, without waiting for a disk.
+    fn read(&self, ahead: &mut Self::Ahead, from: u64, sink: &mut Sink<'_>) -> Read;
+
+    /// Brings what [`Source::read`] found [`Read::Cold`]. It may block.
+    fn fetch(&self, from: u64, max_bytes: usize) -> Result<Self::Fetched, BrokerError>;
+
+    /// Puts what was fetched where [`Source::read`] finds it.
+    fn fill(&self, ahead: &mut Self::Ahead, fetched: Self::Fetched);
+}
+
+/// The offsets that a partition keeps: from `earliest` up to, but not with, `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) earliest: u64,
+    pub(crate) end: u64,
+}
+
+/// How a read ended.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// The sink has what is at hand or all it takes; reading goes on at this offset, which may lie
+    /// past offsets that hold no message.
+    To(u64),
+    /// What comes next, from this offset on, must be fetched first.
+    Cold(u64),
+    /// Everything below this offset is gone.
+    Expired(u64),
+    /// It could not be read.
+    Failed(BrokerError),
+}
+
+/// One partition, as a group is seated before it.
+#[derive(Debug)]
+pub(crate) struct Seat<S> {
+    pub(crate) partition: TopicPartition,
+    pub(crate) source: Arc<S>,
+    /// The group's position, where one is kept.
+    pub(crate) committed: Option<u64>,
+    /// Rung when the topic has news.
+    pub(crate) wakers: Arc<Wakers>,
+}
+
+/// How many messages one partition gives to one call at most, so that the others have their turn.
+pub(super) const AT_A_TIME: usize = 256;
+
+/// Takes messages of one partition and makes deliveries of them, as far as there is room.
+#[derive(Debug)]
+pub(crate) struct Sink<'a> {
+    pub(super) out: &'a mut Vec<Delivery>,
+    pub(super) load: &'a mut Load,
+    pub(super) window: &'a mut Watermark<Held>,
+    pub(super) topic: &'a Topic,
+    pub(super) partition: u32,
+    pub(super) slot: u32,
+    pub(super) epoch: u32,
+    /// How many more messages it takes.
+    pub(super) left: usize,
+    /// Set when one message is given again: its offset, and which of its attempts this is.
+    pub(super) again: Option<(u64, u32)>,
+}
+
+impl Sink<'_> {
+    /// Whether there is room for another message.
+    #[inline]
+    pub(crate) fn wants(&self) -> bool {
+        self.left > 0 && self.load.has_room()
+    }
+
+    /// Takes one message. To be called when [`Sink::wants`], with rising offsets.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        offset: u64,
+        key: Option<bytes::Bytes>,
+        body: bytes::Bytes,
+        headers: Headers,
+        timestamp: crate::world::Timestamp,
+    ) {
+        let size = key.as_ref().map_or(0, bytes::Bytes::len).saturating_add(body.len());
+        self.left = self.left.saturating_sub(1);
+        let attempt = match self.again {
+            Some((wanted, attempt)) if wanted == offset => attempt,
+            Some(_) => return,
+            None if self.window.begin(offset, Held::given(size)) => 1,
+            None => return,
+        };
+        self.load.add(size);
+        self.out.push(Delivery {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset,
+            key,
+            body,
+            headers,
+            timestamp,
+            attempt,
+            receipt: Receipt::new(self.slot, self.epoch, offset),
+        });
+    }
+}

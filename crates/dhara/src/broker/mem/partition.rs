@@ -1,0 +1,171 @@
+//! A partition in memory.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::super::group::{Bounds, Read, Sink, Source};
+use super::super::{BrokerError, Headers, Message};
+use crate::world::Timestamp;
+
+/// Messages are kept, and dropped, in chunks of this many: a partition that grows never moves what
+/// it has but the newest chunk.
+const CHUNK: usize = 256;
+
+/// How many messages are copied out under one lock, so that publishers do not wait long.
+const COPIED_AT_ONCE: usize = 64;
+
+/// One partition.
+#[derive(Debug)]
+pub(super) struct MemPartition {
+    earliest: AtomicU64,
+    end: AtomicU64,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// All chunks but the last are full.
+    chunks: VecDeque<Vec<Stored>>,
+    /// What they take, as [`size_of_message`] counts.
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    key: Option<Bytes>,
+    body: Bytes,
+    headers: Headers,
+    timestamp: Timestamp,
+}
+
+/// How much memory a message is counted with.
+pub(super) fn size_of_message(key: Option<&Bytes>, body: &Bytes, headers: &Headers) -> u64 {
+    let of_headers: usize =
+        headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
+    let total = size_of::<Stored>() + key.map_or(0, Bytes::len) + body.len() + of_headers;
+    u64::try_from(total).unwrap_or(u64::MAX)
+}
+
+impl MemPartition {
+    pub(super) fn new() -> Self {
+        Self {
+            earliest: AtomicU64::new(0),
+            end: AtomicU64::new(0),
+            kept: Mutex::new(Kept::default()),
+        }
+    }
+
+    /// Adds a message of `size` and gives its offset.
+    pub(super) fn append(&self, message: Message, size: u64) -> u64 {
+        let Message { key, body, headers, timestamp, .. } = message;
+        let stored = Stored { key, body, headers, timestamp };
+        let mut kept = self.lock();
+        kept.bytes += size;
+        match kept.chunks.back_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(stored),
+            last => {
+                // The first chunk of a partition grows as it must, as most topics stay small.
+                let capacity = if last.is_some() { CHUNK } else { 4 };
+                let mut chunk = Vec::with_capacity(capacity);
+                chunk.push(stored);
+                kept.chunks.push_back(chunk);
+            }
+        }
+        // Only the holder of the lock changes the end.
+        let offset = self.end.load(Ordering::Relaxed);
+        self.end.store(offset + 1, Ordering::Release);
+        offset
+    }
+
+    /// The memory that its messages take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// Drops whole chunks below `below` until `target` bytes are left; tells how much that freed.
+    pub(super) fn trim(&self, below: u64, target: u64) -> u64 {
+        let mut dropped = Vec::new();
+        let mut freed = 0;
+        let mut kept = self.lock();
+        while kept.bytes > target
+            && kept.chunks.len() > 1
+            && self.earliest.load(Ordering::Relaxed) + CHUNK as u64 <= below
+        {
+            let Some(chunk) = kept.chunks.pop_front() else { break };
+            let size: u64 = chunk
+                .iter()
+                .map(|it| size_of_message(it.key.as_ref(), &it.body, &it.headers))
+                .sum();
+            kept.bytes = kept.bytes.saturating_sub(size);
+            freed += size;
+            self.earliest.fetch_add(CHUNK as u64, Ordering::Release);
+            dropped.push(chunk);
+        }
+        drop(kept);
+        // The messages themselves are dropped after the lock.
+        drop(dropped);
+        freed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives at most [`COPIED_AT_ONCE`] messages; tells where it goes on, or that `from` has gone.
+    fn copy_some(&self, from: u64, sink: &mut Sink<'_>) -> Result<u64, u64> {
+        let kept = self.lock();
+        let earliest = self.earliest.load(Ordering::Relaxed);
+        let place = from.checked_sub(earliest).ok_or(earliest)?;
+        let Ok(place) = usize::try_from(place) else { return Ok(from) };
+        let chunk = kept.chunks.get(place / CHUNK).map_or(&[][..], Vec::as_slice);
+        let messages = chunk.get(place % CHUNK..).unwrap_or_default();
+        let mut next = from;
+        for Stored { key, body, headers, timestamp } in messages.iter().take(COPIED_AT_ONCE) {
+            if !sink.wants() {
+                break;
+            }
+            // Most messages have no headers: cloning a vector is a call even where it is empty.
+            let headers = if headers.is_empty() { Headers::new() } else { headers.clone() };
+            sink.push(next, key.clone(), body.clone(), headers, *timestamp);
+            next += 1;
+        }
+        Ok(next)
+    }
+}
+
+impl Source for MemPartition {
+    type Ahead = ();
+    type Fetched = Infallible;
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            earliest: self.earliest.load(Ordering::Acquire),
+            end: self.end.load(Ordering::Acquire),
+        }
+    }
+
+    fn read(&self, (): &mut (), from: u64, sink: &mut Sink<'_>) -> Read {
+        let end = self.end.load(Ordering::Acquire);
+        let mut next = from;
+        while next < end && sink.wants() {
+            match self.copy_some(next, sink) {
+                Ok(reached) if reached > next => next = reached,
+                Ok(_) => break,
+                Err(earliest) => return Read::Expired(earliest),
+            }
+        }
+        Read::To(next)
+    }
+
+    fn fetch(&self, _: u64, _: usize) -> Result<Infallible, BrokerError> {
+        Err(BrokerError::Unsupported { what: "fetch what is in memory already" })
+    }
+
+    fn fill(&self, (): &mut (), fetched: Infallible) {
+        match fetched {}
+    }
+}

@@ -1,0 +1,67 @@
+//! A message: what an event is on its way to a broker and from it.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::world::Timestamp;
+
+/// The name of a topic.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The topic called `name`.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Topic {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Headers, in the order they were given; names may repeat.
+pub type Headers = Vec<(Arc<str>, Bytes)>;
+
+/// A message on its way to a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it goes.
+    pub topic: Topic,
+    /// What decides its order: messages of one key keep it. `None` has no order.
+    pub key: Option<Bytes>,
+    /// The body.
+    pub body: Bytes,
+    /// The headers; most messages have none.
+    pub headers: Headers,
+    /// When what it tells of happened.
+    pub timestamp: Timestamp,
+}

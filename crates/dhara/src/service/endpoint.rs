@@ -1,0 +1,227 @@
+//! A handler with its types forgotten.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as Poller, Poll};
+
+use futures_util::FutureExt;
+
+use super::extract::{Context, correlation_of};
+use super::failure::Failed;
+use super::handler::{Handler, Outcome};
+use super::item::{Handlers, Item, Order};
+use super::retry::Retry;
+use crate::answer::BoxFuture;
+use crate::broker::{Message, Topic};
+use crate::event::{Encoder, Envelope, Event, Origin, Outgoing};
+use crate::store::Tx;
+use crate::world::World;
+
+/// What the runtime knows of a handler.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) service: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) event_type: &'static str,
+    pub(crate) topic: Topic,
+    pub(crate) in_tx: bool,
+    pub(crate) retry: Retry,
+    /// A call of it had to wait for something: what it gives is committed at once, not held back
+    /// until a whole run is through.
+    pub(crate) waits: AtomicBool,
+}
+
+/// A handler with its types forgotten.
+pub(crate) trait Endpoint: Send + Sync {
+    fn spec(&self) -> &Spec;
+
+    /// Handles one delivery inside a transaction.
+    fn call_in_tx<'a>(
+        &'a self,
+        item: &'a Item,
+        envelope: &'a Envelope<'a>,
+        tx: &'a Tx,
+        desk: &'a mut Desk,
+    ) -> BoxFuture<'a, Result<(), Failed>>;
+
+    /// Handles deliveries one after another; their futures share the one that is boxed here.
+    fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()>;
+}
+
+/// Deliveries of one event type, in order, and what becomes of each.
+pub(crate) struct Run<'a> {
+    pub(crate) number: usize,
+    pub(crate) items: &'a [Item],
+    pub(crate) envelopes: &'a [Envelope<'a>],
+    pub(crate) handled: &'a mut [Handled],
+    pub(crate) desk: &'a mut Desk,
+}
+
+/// What the handlers of a run made of one delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Handled {
+    pub(crate) done: Handlers,
+    /// What they publish, each with the number of its handler.
+    pub(crate) messages: Vec<(usize, Message)>,
+    pub(crate) failed: Vec<(usize, Failed)>,
+}
+
+/// Where outgoing events are written, kept from call to call for its buffers.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) encoder: Encoder,
+    pub(crate) messages: Vec<Message>,
+}
+
+impl Desk {
+    pub(crate) fn new(world: &World) -> Self {
+        Self { encoder: Encoder::new(world.clone()), messages: Vec::new() }
+    }
+}
+
+/// A handler with its types.
+pub(crate) struct Typed<S, H, A> {
+    pub(crate) spec: Spec,
+    pub(crate) state: S,
+    pub(crate) handler: H,
+    pub(crate) arguments: std::marker::PhantomData<fn() -> A>,
+}
+
+impl<S, H, A> Typed<S, H, A>
+where
+    S: Clone + Send + Sync + 'static,
+    H: Handler<S, A>,
+    A: 'static,
+{
+    async fn call(
+        &self,
+        item: &Item,
+        envelope: &Envelope<'_>,
+        tx: Option<&Tx>,
+        desk: &mut Desk,
+    ) -> Result<(), Failed> {
+        let future = self.begin(item, envelope, tx)?;
+        let watched = Watched { future: pin!(future), waits: &self.spec.waits };
+        let outcome = AssertUnwindSafe(watched)
+            .catch_unwind()
+            .await
+            .map_err(|payload: Box<dyn Any + Send>| Failed::panicked(payload.as_ref()))?;
+        let correlation = correlation_of(envelope);
+        let origin = Origin {
+            correlation_id: Some(&correlation),
+            causation_id: Some(&envelope.id),
+            traceparent: envelope.traceparent.as_deref(),
+            source: &self.spec.service,
+            subject: None,
+        };
+        let before = desk.messages.len();
+        let mut outgoing = Outgoing::new(&mut desk.encoder, origin, &mut desk.messages);
+        outcome.settle(&mut outgoing).map_err(|settled| {
+            desk.messages.truncate(before);
+            settled.0
+        })
+    }
+
+    fn begin(
+        &self,
+        item: &Item,
+        envelope: &Envelope<'_>,
+        tx: Option<&Tx>,
+    ) -> Result<H::Future, Failed> {
+        let delivery = &item.delivery;
+        let event = envelope.data::<H::Event>().map_err(|error| {
+            Failed::from(error.at(&delivery.topic, delivery.partition, delivery.offset))
+        })?;
+        let context = Context {
+            state: &self.state,
+            delivery,
+            envelope,
+            tx,
+            service: &self.spec.service,
+            handler: &self.spec.name,
+            attempt: item.failures + 1,
+        };
+        self.handler.call(event, &context).map_err(|error| Failed::of(&error))
+    }
+}
+
+impl<S, H, A> Endpoint for Typed<S, H, A>
+where
+    S: Clone + Send + Sync + 'static,
+    H: Handler<S, A>,
+    A: 'static,
+{
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn call_in_tx<'a>(
+        &'a self,
+        item: &'a Item,
+        envelope: &'a Envelope<'a>,
+        tx: &'a Tx,
+        desk: &'a mut Desk,
+    ) -> BoxFuture<'a, Result<(), Failed>> {
+        Box::pin(self.call(item, envelope, Some(tx), desk))
+    }
+
+    fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Run { number, items, envelopes, handled, desk } = run;
+            let mut failed: Vec<Order> = Vec::new();
+            for ((item, envelope), handled) in items.iter().zip(envelopes).zip(handled) {
+                // What comes after a failure of its key waits behind it.
+                if !failed.is_empty() && failed.contains(&item.order()) {
+                    continue;
+                }
+                match self.call(item, envelope, None, desk).await {
+                    Ok(()) => {
+                        handled.done |= 1 << number;
+                        handled.messages.extend(desk.messages.drain(..).map(|one| (number, one)));
+                    }
+                    Err(failure) => {
+                        handled.failed.push((number, failure));
+                        failed.push(item.order());
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// A future that tells whether it had to wait.
+struct Watched<'a, F> {
+    future: Pin<&'a mut F>,
+    waits: &'a AtomicBool,
+}
+
+impl<F: Future> Future for Watched<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<F::Output> {
+        let polled = self.future.as_mut().poll(poller);
+        if polled.is_pending() {
+            self.waits.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+/// The specification of a handler under the name it has or was given.
+pub(crate) fn spec_of<S, H: Handler<S, A>, A>(service: &Arc<str>, handler: &H) -> Spec {
+    let options = handler.options();
+    let name = options.name.unwrap_or_else(|| H::Event::TYPE.to_owned());
+    Spec {
+        service: service.clone(),
+        name: name.into(),
+        event_type: H::Event::TYPE,
+        topic: Topic::new(H::Event::TOPIC),
+        in_tx: H::IN_TX,
+        retry: options.retry,
+        waits: AtomicBool::new(false),
+    }
+}
