@@ -258,3 +258,26 @@ fn batches_that_are_not_whole_are_refused_and_nothing_else_is_harmed() {
         assert!(matches!(log.create_topic(name, 1), Err(LogError::Invalid { .. })), "{name}");
     }
 }
+
+#[test]
+fn frames_that_a_failed_write_left_behind_are_never_taken_for_later_ones() {
+    let disk = filled(0);
+    let log = open(&disk).unwrap();
+    let tickets: Vec<_> = (0..8)
+        .map(|number| {
+            let value = format!("failed {number}");
+            log.append(Append::batch(orders(0), batch(&[&value])))
+        })
+        .collect();
+    // The first half of these eight frames reaches the disk.
+    disk.set_fault(Some(Fault { after: 0, error: io::ErrorKind::StorageFull, lasting: false }));
+    log.commit_step();
+    for ticket in tickets {
+        assert!(matches!(ticket.wait(), Err(LogError::Full { .. })));
+    }
+    // The mark and this frame take the places of the first; the third would fit right behind.
+    assert_eq!(append(&log, &orders(0), &["written"]).unwrap(), 0);
+    drop(log);
+    let log = open(&disk).unwrap();
+    assert_eq!(read_from(&log, &orders(0), 0), [(0, "written".to_owned())]);
+}
