@@ -5,9 +5,21 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Notify;
 
-use super::super::OutboxRow;
+use super::super::{OutboxRow, Param};
+use super::headers;
+use super::statement::{self, integer};
+
+/// Eight rows at a time: a statement costs about as much to begin and end as a row to write.
+const AT_ONCE: usize = 8;
+const ADD_MANY: &str = "INSERT INTO dhara_outbox VALUES
+    (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?),
+    (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)";
+const ADD_ONE: &str = "INSERT INTO dhara_outbox VALUES (?, ?, ?, ?, ?, ?)";
+const COUNT: &str = "INSERT INTO dhara_counters VALUES ('outbox', ?)
+    ON CONFLICT DO UPDATE SET value = excluded.value WHERE excluded.value > value";
 
 /// How many rows, and how many bytes of keys and bodies, stay in memory.
 const MAX_ROWS: usize = 8192;
@@ -35,6 +47,15 @@ impl Changes {
         Self { next, added: Vec::new(), removed: Vec::new() }
     }
 
+    /// Adds rows, each under the next sequence. They reach the file in one go before the commit.
+    pub(super) fn add(&mut self, rows: Vec<OutboxRow>) {
+        for mut row in rows {
+            row.sequence = self.next;
+            self.next += 1;
+            self.added.push(row);
+        }
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark { next: self.next, added: self.added.len(), removed: self.removed.len() }
     }
@@ -45,6 +66,41 @@ impl Changes {
         self.added.truncate(mark.added);
         self.removed.truncate(mark.removed);
     }
+}
+
+/// Writes the rows that were added, and the counter where rows were removed; see [`super::schema`].
+pub(super) fn write(connection: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    let (many, rest) = changes.added.as_chunks::<AT_ONCE>();
+    if !many.is_empty() {
+        let mut add = connection.prepare_cached(ADD_MANY)?;
+        many.iter().try_for_each(|rows| insert(&mut add, rows))?;
+    }
+    if !rest.is_empty() {
+        let mut add = connection.prepare_cached(ADD_ONE)?;
+        rest.iter().try_for_each(|row| insert(&mut add, std::slice::from_ref(row)))?;
+    }
+    if !changes.removed.is_empty() {
+        let mut count = connection.prepare_cached(COUNT)?;
+        statement::bind_from(&mut count, 1, &[Param::Int(integer(changes.next - 1))])?;
+        statement::drain(&mut count)?;
+    }
+    Ok(())
+}
+
+fn insert(statement: &mut CachedStatement<'_>, rows: &[OutboxRow]) -> rusqlite::Result<()> {
+    for (row, first) in rows.iter().zip((1..).step_by(6)) {
+        let headers = headers::encode(&row.headers);
+        let params = [
+            Param::Int(integer(row.sequence)),
+            Param::Text(row.topic.as_str()),
+            Param::from(row.key.as_deref()),
+            Param::Blob(&headers),
+            Param::Int(integer(row.timestamp.as_micros())),
+            Param::Blob(&row.body),
+        ];
+        statement::bind_from(statement, first, &params)?;
+    }
+    statement::drain(statement)
 }
 
 /// The newest committed rows.

@@ -6,16 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, Statement};
 
-use super::super::{Param, Row, StoreError};
-use super::outbox::{Changes, Mark};
+use super::super::{OutboxRow, Param, Row, StoreError};
+use super::outbox::{self, Changes, Mark};
 use super::{error, statement};
 
 const SAVEPOINT: &str = "SAVEPOINT dhara";
 const RELEASE: &str = "RELEASE dhara";
 const ROLLBACK_TO: &str = "ROLLBACK TO dhara";
-const COUNT: &str = "INSERT INTO dhara_counters VALUES ('outbox', ?1)
-    ON CONFLICT DO UPDATE SET value = excluded.value WHERE excluded.value > value";
-
 /// The writing connection with the state of its transaction and of the unit that runs in it.
 ///
 /// Units take turns: a [`super::tx::SqliteTx`] carries the number of its turn, and means nothing
@@ -37,6 +34,8 @@ pub(super) struct Session {
     /// What could not be trusted any more, and why.
     failed: Option<StoreError>,
     savepoints: Vec<Mark>,
+    /// Where the unit that runs began.
+    start: Mark,
     pub(super) outbox: Changes,
 }
 
@@ -64,6 +63,7 @@ impl Session {
             pages_seen.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
+        let outbox = Changes::new(next_sequence);
         Ok(Self {
             connection,
             name,
@@ -75,7 +75,8 @@ impl Session {
             lost: false,
             failed: None,
             savepoints: Vec::new(),
-            outbox: Changes::new(next_sequence),
+            start: outbox.mark(),
+            outbox,
         })
     }
 
@@ -108,13 +109,10 @@ impl Session {
         Ok(self.outbox.mark())
     }
 
-    /// Readies everything for [`Session::commit`] that may run on a worker.
+    /// Writes what the units left to be written at the end: the outbox.
     pub(super) fn settle(&mut self) -> Result<(), StoreError> {
-        if self.outbox.removed.is_empty() {
-            return Ok(());
-        }
-        let highest = integer(self.outbox.next.saturating_sub(1));
-        self.framework(COUNT, &[Param::Int(highest)]).map(drop)
+        let written = outbox::write(&self.connection, &self.outbox);
+        written.map_err(|cause| self.blame("write the outbox", cause))
     }
 
     /// Commits; it blocks until the disk has it.
@@ -140,6 +138,7 @@ impl Session {
     /// Begins a unit's turn, behind a savepoint where it is guarded; gives the turn's number.
     pub(super) fn begin_unit(&mut self, guarded: bool) -> Result<u64, StoreError> {
         self.wrote = false;
+        self.start = self.outbox.mark();
         if guarded {
             self.savepoint()?;
         }
@@ -153,6 +152,9 @@ impl Session {
         self.running = false;
         if self.lost {
             return Ok(UnitEnd::Lost);
+        }
+        if !keep {
+            self.outbox.roll_back(self.start);
         }
         let spoiled = !keep && !guarded && self.wrote;
         while !spoiled && !self.savepoints.is_empty() {
@@ -227,6 +229,12 @@ impl Session {
         rows.map_err(|error| self.note(error))
     }
 
+    pub(super) fn add_to_outbox(&mut self, rows: Vec<OutboxRow>) -> Result<(), StoreError> {
+        self.usable()?;
+        self.outbox.add(rows);
+        Ok(())
+    }
+
     /// Runs one of the framework's own statements; gives how many rows it changed.
     pub(super) fn framework(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
         self.usable()?;
@@ -250,7 +258,7 @@ impl Session {
     ) -> Result<T, StoreError> {
         let step = || {
             let mut found = self.connection.prepare_cached(sql)?;
-            statement::bind_in_order(&mut found, params)?;
+            statement::bind_from(&mut found, 1, params)?;
             work(&mut found)
         };
         step().map_err(|cause| error::of_statement(sql, cause))
@@ -342,9 +350,4 @@ pub(super) fn guard(connection: &mut Connection) -> rusqlite::Result<Arc<AtomicB
         }
     }))?;
     Ok(foreign)
-}
-
-/// A number of the framework as SQLite's integer; none comes near the bound.
-pub(super) fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -43,12 +43,14 @@ pub(super) fn bind(
     Ok(())
 }
 
-/// Binds the parameters of one of the framework's own statements, which are `?1`, `?2` ... in order.
-pub(super) fn bind_in_order(
+/// Binds parameters of one of the framework's own statements, in order, from the one numbered
+/// `first` on.
+pub(super) fn bind_from(
     statement: &mut Statement<'_>,
+    first: usize,
     params: &[Param<'_>],
 ) -> rusqlite::Result<()> {
-    for (index, param) in (1..).zip(params) {
+    for (index, param) in (first..).zip(params) {
         statement.raw_bind_parameter::<usize, _>(index, output_of(param))?;
     }
     Ok(())
@@ -122,4 +124,9 @@ fn value_of(value: ValueRef<'_>) -> Option<Value> {
         ValueRef::Text(text) => Value::Text(std::str::from_utf8(text).ok()?.to_owned()),
         ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
     })
+}
+
+/// A number of the framework as SQLite's integer; none comes near the bound.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

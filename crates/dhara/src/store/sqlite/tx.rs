@@ -6,12 +6,12 @@ use super::super::{
     DeadLetter, InboxRow, OutboxRow, Param, PositionRow, Row, StoreError, TxBackend,
 };
 use super::headers;
-use super::session::{Session, integer};
+use super::session::Session;
+use super::statement::integer;
 use crate::answer::Answer;
 
 const INBOX_ADD: &str = "INSERT INTO dhara_inbox VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const INBOX_HAS: &str = "SELECT 1 FROM dhara_inbox WHERE handler = ?1 AND event = ?2";
-const OUTBOX_ADD: &str = "INSERT INTO dhara_outbox VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const OUTBOX_REMOVE: &str = "DELETE FROM dhara_outbox WHERE sequence BETWEEN ?1 AND ?2";
 const POSITION: &str = "INSERT INTO dhara_positions VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET next = excluded.next WHERE excluded.next > next";
@@ -85,7 +85,7 @@ impl TxBackend for SqliteTx {
     }
 
     fn outbox_add(&self, rows: Vec<OutboxRow>) -> Answer<'_, Result<(), StoreError>> {
-        self.with(|session| rows.into_iter().try_for_each(|row| add(session, row)))
+        self.with(|session| session.add_to_outbox(rows))
     }
 
     fn outbox_remove(&self, sequences: &[u64]) -> Answer<'_, Result<(), StoreError>> {
@@ -122,23 +122,6 @@ impl TxBackend for SqliteTx {
         ];
         self.with(|session| session.framework(DEAD_LETTER, &params).map(drop))
     }
-}
-
-fn add(session: &mut Session, mut row: OutboxRow) -> Result<(), StoreError> {
-    row.sequence = session.outbox.next;
-    let headers = headers::encode(&row.headers);
-    let params = [
-        Param::Int(integer(row.sequence)),
-        Param::Text(row.topic.as_str()),
-        Param::from(row.key.as_deref()),
-        Param::Blob(&headers),
-        Param::Int(integer(row.timestamp.as_micros())),
-        Param::Blob(&row.body),
-    ];
-    session.framework(OUTBOX_ADD, &params)?;
-    session.outbox.next += 1;
-    session.outbox.added.push(row);
-    Ok(())
 }
 
 /// Removes rows by runs of consecutive sequences, one statement a run.
