@@ -10,7 +10,7 @@ use super::{AuditError, Sources, trail};
 /// How many rows are read at a time.
 const PAGE: i64 = 10_000;
 
-/// The numbers of the topics in [`TOPICS`].
+/// The numbers of the topics in `TOPICS`.
 const ORDERS: usize = 0;
 const ANSWERS: [usize; 2] = [1, 2];
 const NOTIFICATIONS: usize = 3;

@@ -89,6 +89,10 @@ impl<S: Source> Groups<S> {
     }
 
     /// The positions that changed since they were last taken: group, partition, offset.
+    #[cfg_attr(
+        not(feature = "file"),
+        expect(dead_code, reason = "only a broker on a disk needs it")
+    )]
     pub(crate) fn take_positions(&self) -> Vec<(Arc<str>, TopicPartition, u64)> {
         let hubs: Vec<_> = self.lock().named.values().cloned().collect();
         let mut positions = Vec::new();

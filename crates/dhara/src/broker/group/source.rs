@@ -42,10 +42,18 @@ pub(crate) enum Read {
     /// past offsets that hold no message.
     To(u64),
     /// What comes next, from this offset on, must be fetched first.
+    #[cfg_attr(
+        not(feature = "file"),
+        expect(dead_code, reason = "only a broker on a disk needs it")
+    )]
     Cold(u64),
     /// Everything below this offset is gone.
     Expired(u64),
     /// It could not be read.
+    #[cfg_attr(
+        not(feature = "file"),
+        expect(dead_code, reason = "only a broker on a disk needs it")
+    )]
     Failed(BrokerError),
 }
 
