@@ -1,5 +1,6 @@
 //! Puts the shop together: broker, store, bank, services, HTTP.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -112,6 +113,11 @@ impl App {
             .merge(page::routes());
         let router = guard::protect(router);
         Ok(Self { broker, services, bank, banking, live, router, listener })
+    }
+
+    /// Where it listens; the port is another one than asked for where 0 was asked for.
+    pub(crate) fn address(&self) -> Result<SocketAddr, String> {
+        self.listener.local_addr().map_err(|error| format!("the shop has no address: {error}"))
     }
 
     /// Serves until `stop` is done, then stops everything gracefully.

@@ -118,8 +118,7 @@ mod tests {
     use super::*;
 
     fn read_words(words: &str, variables: &[(&str, &str)]) -> Result<Command, String> {
-        let arguments = std::iter::once("shop").chain(words.split_whitespace());
-        read(arguments.map(OsString::from), |name| {
+        read(words.split_whitespace().map(OsString::from), |name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         })
     }

@@ -69,9 +69,14 @@ impl Console {
         let live = live.clone();
         let world = self.shared.world.clone();
         drop(world.clone().spawn(async move {
+            let mut last = Value::Null;
             loop {
                 live.wanted().await;
-                live.show_status(&self.health().await.to_string());
+                let health = self.health().await;
+                if !same(&health, &last) {
+                    live.show_status(&health.to_string());
+                    last = health;
+                }
                 world.sleep(TICK).await;
             }
         }));
@@ -99,6 +104,11 @@ impl Console {
             Problem::not_found(format!("no service {short:?}; there are {}", known.join(", ")))
         })
     }
+}
+
+/// Whether two answers say the same, but for the time that has passed.
+fn same(one: &Value, other: &Value) -> bool {
+    ["status", "services", "bank"].iter().all(|name| one.get(name) == other.get(name))
 }
 
 async fn health(State(console): State<Console>) -> Json<Value> {

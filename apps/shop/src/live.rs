@@ -121,16 +121,10 @@ impl Live {
         drop(self.shared.clients.subscribe().wait_for(|clients| *clients > 0).await);
     }
 
-    /// Shows this status to all clients, unless it is the last one.
+    /// Shows this status to all clients.
     pub(crate) fn show_status(&self, json: &str) {
-        let text = Bytes::from(format!("event: status\ndata: {json}\n\n"));
-        self.shared.status.send_if_modified(|last| {
-            let new = *last != text;
-            if new {
-                *last = text;
-            }
-            new
-        });
+        let text = format!("event: status\ndata: {json}\n\n");
+        self.shared.status.send_replace(Bytes::from(text));
     }
 
     /// Ends all streams: the shop stops.

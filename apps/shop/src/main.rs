@@ -67,7 +67,7 @@ async fn serve(config: Config) -> Result<(), String> {
     let stopped = stop_signal()?;
     let world = World::real();
     let app = app::App::open(&config, &world).await?;
-    let address = config.listen;
+    let address = app.address()?;
     drop(writeln!(std::io::stdout(), "The shop is open: http://{address}"));
     app.serve(stopped).await
 }

@@ -101,7 +101,9 @@ impl Breaker {
     }
 
     fn failed(&self, probe: bool) {
-        let pause = match (*self.lock(), probe) {
+        // The guard of a scrutinee would be held in the arms, which lock again.
+        let state = *self.lock();
+        let pause = match (state, probe) {
             (State::Probing(pause), true) => pause,
             (State::Closed(failures), _) if failures + 1 >= THRESHOLD => FIRST_PAUSE,
             (State::Closed(failures), _) => return self.set(State::Closed(failures + 1)),
@@ -118,9 +120,10 @@ impl Breaker {
     }
 
     fn succeeded(&self, probe: bool) {
-        let closed = *self.lock() == State::Closed(0);
+        let state = *self.lock();
         // A late success of a call that began before it opened does not close it: the probe does.
-        if !closed && (probe || matches!(*self.lock(), State::Closed(_))) {
+        let decides = probe || matches!(state, State::Closed(_));
+        if decides && state != State::Closed(0) {
             self.set(State::Closed(0));
         }
     }

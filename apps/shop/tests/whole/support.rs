@@ -1,0 +1,267 @@
+//! Starts the shop, asks it, waits for what is to become true.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a condition may take to become true, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A shop in a folder of its own. It is killed when it is dropped.
+pub(crate) struct Shop {
+    child: Child,
+    address: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+    dir: TempDir,
+    faults: String,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Value,
+}
+
+/// What a run of the program that does not serve has left.
+pub(crate) struct Finished {
+    pub(crate) success: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// The program, ready for arguments, without the variables of whoever runs the tests.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    for name in ["LISTEN", "DATA", "BROKER", "STORE", "SMTP", "SABOTAGE"] {
+        command.env_remove(format!("SHOP_{name}"));
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) async fn run(command: &mut Command) -> Finished {
+    let run = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = run.expect("the program ends").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Finished {
+        success: output.status.success(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+impl Shop {
+    pub(crate) async fn start() -> Self {
+        Self::with_faults("").await
+    }
+
+    /// A shop with faults that were built in on purpose.
+    pub(crate) async fn with_faults(faults: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (child, address) = launch(dir.path(), faults, &[]).await;
+        let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+        Self { child, address, client, dir, faults: faults.to_owned() }
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Kills it as a power cut would the process, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again on the same folder, on another port, with these options.
+    pub(crate) async fn restart(&mut self, options: &[&str]) {
+        (self.child, self.address) = launch(self.dir.path(), &self.faults, options).await;
+    }
+
+    /// Stops it as the system does; it has to end well.
+    pub(crate) async fn terminate(&mut self) {
+        let id = self.child.id().unwrap().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
+        assert!(told.success());
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        assert!(ended.expect("it ends").unwrap().success(), "it ends well");
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.client.request(request.body(Full::from(body.to_vec())).unwrap()).await
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let response = self.send(method, path, headers, body).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { status, headers, body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let answer = self.ask(Method::GET, path, &[], b"").await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body).await
+    }
+
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let mut all = vec![(header::CONTENT_TYPE.as_str(), "application/json")];
+        all.extend_from_slice(headers);
+        self.ask(Method::POST, path, &all, body.to_string().as_bytes()).await
+    }
+
+    /// Orders one product; gives the order's id.
+    pub(crate) async fn order(&self, user: &str, sku: &str, quantity: u32) -> String {
+        let answer = self.post("/orders", &order(user, sku, quantity)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        text(&answer.body, "orderId")
+    }
+
+    /// Waits until `condition` holds for what is at `path`; gives that.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        path: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.get(path).await;
+            if condition(&seen) {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "{what}: it stays at {seen}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until the order has ended; gives it.
+    pub(crate) async fn ended(&self, order_id: &str) -> Value {
+        let path = format!("/orders/{order_id}");
+        self.until("the order ends", &path, |order| order["status"] != "pending").await
+    }
+
+    /// Waits until every accepted order has ended and nothing is on its way; gives the proof.
+    pub(crate) async fn settled(&self) -> Value {
+        self.until("everything settles", "/proof", |proof| {
+            let ended = number(proof, "confirmed") + number(proof, "rejected");
+            let mailed = number(proof, "mails") == ended;
+            let still = proof["inFlight"] == 0 && proof["settling"] == 0;
+            still && mailed && number(proof, "accepted") + number(proof, "unanswered") == ended
+        })
+        .await
+    }
+
+    pub(crate) async fn stop_service(&self, name: &str) {
+        let answer = self.post(&format!("/services/{name}/stop"), &json!({})).await;
+        assert_eq!((answer.status, &answer.body["state"]), (StatusCode::OK, &json!("stopped")));
+    }
+
+    pub(crate) async fn start_service(&self, name: &str) {
+        let answer = self.post(&format!("/services/{name}/start"), &json!({})).await;
+        assert_eq!((answer.status, &answer.body["state"]), (StatusCode::OK, &json!("running")));
+    }
+
+    pub(crate) async fn bank(&self, mode: Value) {
+        let answer = self.post("/bank", &mode).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        assert_eq!(answer.body["state"], mode["mode"]);
+    }
+}
+
+/// Nothing is lost, charged twice or sold twice, and the ledgers agree.
+pub(crate) fn assert_sound(proof: &Value) {
+    for figure in ["lost", "chargedTwice", "oversold"] {
+        assert_eq!(proof[figure], 0, "{figure}: {proof}");
+    }
+    let kept = number(proof, "charges") - number(proof, "refunds");
+    assert_eq!(kept, number(proof, "toBeCharged"), "{proof}");
+    assert_eq!(proof["ok"], true, "{proof}");
+}
+
+pub(crate) fn order(user: &str, sku: &str, quantity: u32) -> Value {
+    json!({ "userId": user, "items": [{ "sku": sku, "quantity": quantity }] })
+}
+
+pub(crate) fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_else(|| panic!("no {member} in {value}")).to_owned()
+}
+
+pub(crate) fn number(value: &Value, member: &str) -> i64 {
+    value[member].as_i64().unwrap_or_else(|| panic!("no {member} in {value}"))
+}
+
+/// A count of repetitions, from the environment.
+pub(crate) fn count(variable: &str, usual: usize) -> usize {
+    let wanted = std::env::var(variable).ok();
+    wanted.map_or(usual, |text| text.parse().expect("a count is a number"))
+}
+
+async fn launch(dir: &Path, faults: &str, options: &[&str]) -> (Child, String) {
+    let mut command = program();
+    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(dir).args(options);
+    let mut child = command
+        .env("SHOP_SABOTAGE", faults)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let read = tokio::time::timeout(PATIENCE, output.read_line(&mut line)).await;
+    read.expect("the shop opens").unwrap();
+    let Some((_, address)) = line.trim().split_once("http://") else {
+        let mut errors = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
+        panic!("the shop did not open: {line}{errors}");
+    };
+    (child, address.to_owned())
+}
