@@ -43,7 +43,8 @@ struct Shared {
 
 /// Makes the load and gives what it found.
 pub(crate) async fn run(options: &Options) -> Outcome<Value> {
-    let catalogue = Catalogue::read(&Client::new(&options.at).get("/products").await?)?;
+    let inventory = Client::new(&options.at).get("/inventory").await?;
+    let catalogue = Catalogue::read(&inventory, options.orders)?;
     let mut clients = Vec::new();
     for _ in 0..options.connections {
         let mut client = Client::new(&options.at);

@@ -10,16 +10,21 @@ use crate::Outcome;
 pub(crate) struct Catalogue(Vec<String>);
 
 impl Catalogue {
-    /// Reads the answer of `GET /products`.
-    pub(crate) fn read(answer: &Value) -> Outcome<Catalogue> {
+    /// Reads the answer of `GET /inventory`. What there is too little of for `orders` orders is
+    /// left out: an order that is rejected takes another path through the shop.
+    pub(crate) fn read(answer: &Value, orders: u64) -> Outcome<Catalogue> {
         let skus: Vec<String> = answer
-            .get("products")
+            .get("items")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .filter_map(|product| product.get("sku")?.as_str().map(str::to_owned))
+            .filter(|item| item.get("available").and_then(Value::as_u64) >= Some(orders))
+            .filter_map(|item| item.get("sku")?.as_str().map(str::to_owned))
             .collect();
-        if skus.is_empty() { Err("the shop sells nothing".into()) } else { Ok(Catalogue(skus)) }
+        if skus.is_empty() {
+            return Err(format!("the shop has not enough of anything for {orders} orders").into());
+        }
+        Ok(Catalogue(skus))
     }
 
     /// The body of the order `number`: one to three items of one or two pieces each.
@@ -54,21 +59,28 @@ impl Dice {
 mod tests {
     use super::*;
 
+    fn inventory(stock: &[(&str, u64)]) -> Value {
+        let item = |(sku, available): &(&str, u64)| json!({ "sku": sku, "available": available });
+        json!({ "items": stock.iter().map(item).collect::<Vec<_>>() })
+    }
+
     #[test]
     fn orders_are_the_same_in_every_run_and_name_no_sku_twice() {
         let catalogue =
-            Catalogue::read(&json!({ "products": [{ "sku": "a" }, { "sku": "b" }] })).unwrap();
+            Catalogue::read(&inventory(&[("a", 200), ("b", 300), ("rare", 10)]), 200).unwrap();
         for number in 0..200 {
             assert_eq!(catalogue.order(number), catalogue.order(number));
             let order: Value = serde_json::from_slice(&catalogue.order(number)).unwrap();
             let skus: Vec<_> =
                 order["items"].as_array().unwrap().iter().map(|item| &item["sku"]).collect();
+            assert!(!skus.iter().any(|sku| **sku == "rare"), "{order}");
             assert!(skus.len() == 1 || skus.len() == 2 && skus[0] != skus[1], "{order}");
         }
     }
 
     #[test]
     fn an_empty_shop_is_an_error() {
-        assert!(Catalogue::read(&json!({ "products": [] })).is_err());
+        assert!(Catalogue::read(&inventory(&[]), 1).is_err());
+        assert!(Catalogue::read(&inventory(&[("rare", 10)]), 11).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -126,7 +127,9 @@ pub(super) struct Data(pub(super) PathBuf);
 
 impl Data {
     pub(super) fn new(bench: &Bench) -> Data {
-        let data = Data(bench.folder.join(format!("run-{}", std::process::id())));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let data = Data(bench.folder.join(format!("run-{}-{number}", std::process::id())));
         data.remove();
         data
     }

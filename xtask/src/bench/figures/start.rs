@@ -17,7 +17,7 @@ pub(super) fn empty(bench: &Bench) -> Outcome<Vec<Row>> {
     let floor = help(&program)?;
     let order = {
         let data = Data::new(bench);
-        small_order(&Shop::start(&program, &data.0)?)?
+        learn(&program, &data.0)?
     };
     bench.repeat(|| {
         let data = Data::new(bench);
@@ -29,16 +29,19 @@ pub(super) fn full(bench: &Bench) -> Outcome<Vec<Row>> {
     let program = bench.shop()?;
     let floor = help(&program)?;
     let folder = filled(bench, &program)?;
-    let order = {
-        let shop = Shop::start(&program, &folder)?;
-        let order = small_order(&shop)?;
-        shop.stop()?;
-        order
-    };
+    let order = learn(&program, &folder)?;
     let name = format!("{} orders", bench.options.orders);
     bench.repeat(|| {
         Ok(vec![row(&name, &program, &folder, &order, floor)?.goal(Goal::AtMost(1_000.0))])
     })
+}
+
+/// An order that the shop would accept.
+fn learn(program: &Path, data: &Path) -> Outcome<String> {
+    let shop = Shop::start(program, data)?;
+    let order = small_order(&shop)?;
+    shop.stop()?;
+    Ok(order)
 }
 
 fn row(name: &str, program: &Path, data: &Path, order: &str, floor: f64) -> Outcome<Row> {
