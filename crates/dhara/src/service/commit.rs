@@ -96,7 +96,7 @@ impl Lane {
         let mut state = self.lock();
         if let Some(wait) = work.wait {
             if work.has_nothing_to_commit() {
-                state.parking.failed(work.item, tokio::time::Instant::now() + wait);
+                state.parking.failed(work.item, self.core.world.instant() + wait);
                 drop(state);
                 return self.wake();
             }
@@ -130,7 +130,7 @@ impl Lane {
 
     /// The unit is durable: acks what is through, parks what failed, submits what waited.
     fn committed(self: &Arc<Self>, works: Vec<Work>) {
-        let now = tokio::time::Instant::now();
+        let now = self.core.world.instant();
         let mut through = Vec::with_capacity(works.len());
         let mut state = self.lock();
         let mut parked = false;

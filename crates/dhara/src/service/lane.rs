@@ -80,7 +80,7 @@ impl Lane {
                 if self.core.is_stopping() {
                     return None;
                 }
-                if let Some(item) = state.parking.take_due(tokio::time::Instant::now()) {
+                if let Some(item) = state.parking.take_due(self.core.world.instant()) {
                     return Some(Chunk::Retry(item));
                 }
                 if !state.fresh.is_empty() {
@@ -91,7 +91,7 @@ impl Lane {
             match due {
                 Some(due) => tokio::select! {
                     () = woken => (),
-                    () = tokio::time::sleep_until(due) => (),
+                    () = self.core.world.sleep_until(due) => (),
                     () = self.core.stopped() => return None,
                 },
                 None => tokio::select! {
@@ -275,14 +275,14 @@ impl Lane {
             if item.remaining == 0 { finished.push(item) } else { self.park(item, wait) }
         }
         if messages.is_empty() || self.core.publish(messages).await {
-            self.lock().parking.finished(&finished, tokio::time::Instant::now());
+            self.lock().parking.finished(&finished, self.core.world.instant());
             self.core.ack_soon(finished.into_iter().map(Item::done));
         }
     }
 
     /// Parks a delivery: one that failed for `wait`, one behind it until that is through.
     fn park(&self, item: Item, wait: Option<Duration>) {
-        let now = tokio::time::Instant::now();
+        let now = self.core.world.instant();
         let mut state = self.lock();
         match wait {
             Some(wait) => state.parking.failed(item, now + wait),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use crate::world::Instant;
 
 use super::item::{Item, Order, Track};
 
