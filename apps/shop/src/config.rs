@@ -45,7 +45,7 @@ pub(crate) fn read(
 ) -> Result<Command, String> {
     let mut values: [Option<OsString>; OPTIONS.len()] =
         OPTIONS.map(|(name, ..)| environment(&variable_of(name)));
-    let mut parser = lexopt::Parser::from_iter(arguments);
+    let mut parser = lexopt::Parser::from_args(arguments);
     let mut bank = false;
     while let Some(argument) = parser.next().map_err(explain)? {
         let name = match argument {

@@ -31,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use config::{Command, Config};
 
 fn main() -> ExitCode {
-    let command = config::read(std::env::args_os(), |name| std::env::var_os(name));
+    let command = config::read(std::env::args_os().skip(1), |name| std::env::var_os(name));
     let outcome = command.and_then(|command| match command {
         Command::Print(text) => print(&text),
         Command::Bank(data) => {
