@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use dhara::broker::{Delivery, Signal, Start, Subscribe, Topic, TopicPartition};
+use dhara::store::{Param, Row, ServiceStore};
 use dhara::world::timeout;
 
 use super::book::{Book, Lesson};
@@ -30,10 +31,12 @@ pub(super) async fn read(
     let topic = Topic::from(*name);
     let mut ends = HashMap::new();
     for group in *groups {
+        let done = positions(sources.store(group)?, name).await?;
         let topics = std::slice::from_ref(&topic);
         for row in sources.broker.progress(group, topics).await? {
-            let committed = row.committed.unwrap_or(0).max(row.earliest);
             let partition = row.partition.partition;
+            let stored = done.get(&partition).copied().unwrap_or(0);
+            let committed = row.committed.unwrap_or(0).max(row.earliest).max(stored);
             let least = lesson.settled.entry((number, partition)).or_insert(u64::MAX);
             *least = committed.min(*least);
             let end = ends.entry(partition).or_insert(0);
@@ -56,6 +59,14 @@ pub(super) async fn read(
     let read = read_spans(sources, book, number, topic, spans, lesson);
     let late = || AuditError(format!("the broker gave nothing of {name:?} for a while"));
     read.await?.then_some(()).ok_or_else(late)
+}
+
+/// How far a service has come in the topic, as its own store says: the broker's word may be older.
+async fn positions(store: &dyn ServiceStore, topic: &str) -> Result<HashMap<u32, u64>, AuditError> {
+    let query = "SELECT \"partition\", next FROM dhara_positions WHERE topic = $1";
+    let rows = store.query(query, &[Param::from(topic)]).await?;
+    let position = |row: &Row| Ok((row.get("partition")?, row.get("next")?));
+    rows.iter().map(position).collect()
 }
 
 /// Reads the spans to their ends; `false` where the broker stopped giving before.

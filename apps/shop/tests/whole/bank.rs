@@ -33,7 +33,7 @@ async fn orders_wait_while_payment_is_stopped_and_complete_when_it_runs_again() 
     );
 
     shop.start_service("payment").await;
-    let proof = shop.settled().await;
+    let proof = shop.settled(30).await;
     assert_sound(&proof);
     assert_eq!(number(&proof, "confirmed"), 30);
 }
@@ -50,7 +50,7 @@ async fn each_service_can_be_stopped_and_started_and_orders_complete() {
             place(&shop, 5).await;
         }
         shop.start_service(name).await;
-        let proof = shop.settled().await;
+        let proof = shop.settled(5 * (n.min(2) as i64 + 1)).await;
         assert_sound(&proof);
         assert_eq!(number(&proof, "confirmed"), 5 * (n.min(2) as i64 + 1), "{name}");
     }
@@ -70,7 +70,7 @@ async fn a_bank_that_is_down_slow_or_failing_delays_orders_and_charges_none_twic
     place(&shop, 40).await;
     shop.until("more get through", "/proof", |proof| number(proof, "confirmed") >= 100).await;
     shop.bank(json!({ "mode": "up" })).await;
-    let proof = shop.settled().await;
+    let proof = shop.settled(120).await;
     assert_sound(&proof);
     assert_eq!(number(&proof, "confirmed"), 120);
     assert_eq!(shop.get("/dead-letters").await["deadLetters"], json!([]));
@@ -85,7 +85,7 @@ async fn payment_can_be_stopped_while_it_waits_for_a_bank_that_is_down() {
     shop.stop_service("payment").await;
     shop.start_service("payment").await;
     shop.bank(json!({ "mode": "up" })).await;
-    let proof = shop.settled().await;
+    let proof = shop.settled(100).await;
     assert_sound(&proof);
     assert_eq!(number(&proof, "confirmed"), 100);
 }

@@ -33,7 +33,7 @@ async fn everything_accepted_completes_when_the_shop_is_killed_under_load() {
         accepted += customer.await.unwrap();
     }
     let shop = shop.read().await;
-    let proof = shop.settled().await;
+    let proof = shop.settled(accepted).await;
     assert_sound(&proof);
     assert!(accepted > 0 && number(&proof, "accepted") >= accepted, "{accepted} of {proof}");
 }

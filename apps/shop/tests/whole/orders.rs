@@ -31,7 +31,7 @@ async fn an_order_goes_through_all_five_services() {
 
     let analytics = shop.get(&format!("/analytics?token={token}")).await;
     assert_eq!(analytics["orders"]["created"], 1);
-    let proof = shop.settled().await;
+    let proof = shop.settled(1).await;
     assert_sound(&proof);
     assert_eq!((number(&proof, "sold"), number(&proof, "mails")), (3, 1));
     let analytics = shop.get("/analytics").await;
@@ -82,7 +82,7 @@ async fn the_same_key_is_the_same_order_also_after_a_restart() {
         (other.status, &other.body["field"]),
         (StatusCode::UNPROCESSABLE_ENTITY, &json!("Idempotency-Key"))
     );
-    let proof = shop.settled().await;
+    let proof = shop.settled(1).await;
     assert_sound(&proof);
     assert_eq!((number(&proof, "accepted"), number(&proof, "charges")), (1, 1));
 }

@@ -31,7 +31,7 @@ async fn stock_is_released_when_the_bank_says_no() {
     assert!(text(&order, "reason").contains("insufficient funds"), "{order}");
     let path = format!("/orders/{id}");
     shop.until("the release is heard of", &path, |o| types(o).contains("StockReleased")).await;
-    let proof = shop.settled().await;
+    let proof = shop.settled(1).await;
     assert_sound(&proof);
     assert_eq!((number(&proof, "charges"), number(&proof, "sold")), (0, 0));
     assert_eq!(available(&shop.get("/inventory").await, "tea-sylhet"), before);
@@ -59,7 +59,7 @@ async fn money_goes_back_when_stock_is_missing() {
     assert_eq!(rejected.len(), 1, "five times two of ten are there");
     let path = format!("/orders/{}", rejected[0]);
     shop.until("the refund is heard of", &path, |o| types(o).contains("PaymentRefunded")).await;
-    let proof = shop.settled().await;
+    let proof = shop.settled(6).await;
     assert_sound(&proof);
     assert_eq!((number(&proof, "charges"), number(&proof, "refunds")), (6, 1));
     assert_eq!(number(&proof, "sold"), 15);
@@ -76,7 +76,7 @@ async fn a_thousand_orders_race_for_ten_scarves() {
             async move { shop.order(&format!("user_{n}"), "muslin-scarf", 1).await }
         });
         futures_util::future::join_all(orders).await;
-        let proof = shop.settled().await;
+        let proof = shop.settled(1000).await;
         assert_sound(&proof);
         assert_eq!((number(&proof, "confirmed"), number(&proof, "rejected")), (10, 990));
         assert_eq!((number(&proof, "sold"), number(&proof, "refunds")), (10, 990));
