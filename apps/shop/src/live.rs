@@ -29,9 +29,9 @@ use frame::Frame;
 const RING: usize = 4096;
 /// How many events a new client is shown first.
 const FIRST: u64 = 50;
-/// What comes within this time goes out together.
-const GATHER: Duration = Duration::from_millis(25);
-/// How many events go out together at most: some 4,000 a second are more than anybody can read.
+/// After something went out, what comes within this time goes out together.
+const GATHER: Duration = Duration::from_millis(2);
+/// How many events go out together at most.
 const MOST: u64 = 100;
 /// A client that hears nothing for so long gets a comment, so that it knows the connection stands.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -158,6 +158,8 @@ struct Client {
     next: u64,
     status: watch::Receiver<Bytes>,
     greeted: bool,
+    /// Whether it was given events just now.
+    rests: bool,
 }
 
 impl Client {
@@ -172,7 +174,7 @@ impl Client {
         };
         let mut status = shared.status.subscribe();
         status.mark_changed();
-        Self { shared, run, next, status, greeted: false }
+        Self { shared, run, next, status, greeted: false, rests: false }
     }
 
     /// The next bytes for this client; `None` when the shop stops.
@@ -182,6 +184,9 @@ impl Client {
             return Some(Bytes::from_static(b"retry: 1000\n\n"));
         }
         let mut stopping = self.shared.stopping.subscribe();
+        if std::mem::take(&mut self.rests) {
+            self.shared.world.sleep(GATHER).await;
+        }
         loop {
             if *stopping.borrow() {
                 return None;
@@ -197,12 +202,13 @@ impl Client {
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some(bytes) = self.take() {
-                shared.world.sleep(GATHER).await;
+                self.rests = true;
                 return Some(bytes);
             }
             tokio::select! {
                 () = changed => (),
-                _ = self.status.changed() => (),
+                // Waiting has seen the change: what is to be shown has not been.
+                _ = self.status.changed() => self.status.mark_changed(),
                 _ = stopping.changed() => (),
                 () = shared.world.sleep(KEEP_ALIVE) => {
                     return Some(Bytes::from_static(b":\n\n"));
