@@ -264,7 +264,7 @@ fn nothing_is_wider_than_a_small_phone() -> Outcome {
         ensure(width == 360 && wide == "", || format!("{when} the page is {width} wide: {wide}"))
     };
     fits(&mut page, "empty")?;
-    page.buy(&"long_name_without_a_space_".repeat(5), &[0, 1])?;
+    page.buy(&"long_name_without_a_space_".repeat(3), &[0, 1])?;
     page.wait_for("the order to be confirmed", CONFIRMED)?;
     fits(&mut page, "with an order")?;
     page.wait_for("an event", "document.querySelector('#event-list button')")?;
