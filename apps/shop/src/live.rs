@@ -29,8 +29,10 @@ use frame::Frame;
 const RING: usize = 4096;
 /// How many events a new client is shown first.
 const FIRST: u64 = 50;
-/// After something went out, what comes within this time goes out together.
+/// While much happens, what comes within this time goes out together.
 const GATHER: Duration = Duration::from_millis(2);
+/// So many events at once are much.
+const MANY: u64 = 16;
 /// How many events go out together at most.
 const MOST: u64 = 100;
 /// A client that hears nothing for so long gets a comment, so that it knows the connection stands.
@@ -158,7 +160,7 @@ struct Client {
     next: u64,
     status: watch::Receiver<Bytes>,
     greeted: bool,
-    /// Whether it was given events just now.
+    /// Whether it was given many events just now.
     rests: bool,
 }
 
@@ -201,8 +203,9 @@ impl Client {
             let changed = shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
+            let before = self.next;
             if let Some(bytes) = self.take() {
-                self.rests = true;
+                self.rests = self.next.saturating_sub(before) >= MANY;
                 return Some(bytes);
             }
             tokio::select! {
