@@ -125,6 +125,11 @@ impl Receipt {
         Self { slot, epoch, tag }
     }
 
+    /// Takes it out of a delivery that is kept; what stays behind stands for nothing.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self { slot: u32::MAX, epoch: 0, tag: 0 })
+    }
+
     /// The slot it was made with.
     pub fn slot(&self) -> u32 {
         self.slot

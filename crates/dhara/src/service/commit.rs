@@ -85,7 +85,13 @@ impl Work {
         self.done | self.in_tx == 0 && self.letters.is_empty() && self.unreadable.is_none()
     }
 
-    fn finished(&self) -> Handlers {
+    /// The event's id, where it could be read.
+    pub(crate) fn event_id(&self) -> Option<String> {
+        self.event.as_ref().map(ToString::to_string)
+    }
+
+    /// The handlers that have finished, or have given up.
+    pub(crate) fn finished(&self) -> Handlers {
         self.letters.iter().fold(self.done, |set, (number, _)| set | 1 << number)
     }
 }
@@ -159,7 +165,7 @@ impl Lane {
         state.commits.under_way = !next.is_empty();
         let wake = parked || !state.parking.is_empty();
         drop(state);
-        self.core.ack_soon(through.into_iter().map(Item::done));
+        self.core.ack_soon(super::item::done(&mut through));
         if !next.is_empty() {
             self.submit(LaneUnit::new(self.clone(), next));
         }

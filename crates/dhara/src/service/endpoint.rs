@@ -10,14 +10,14 @@ use std::task::{Context as Poller, Poll};
 
 use futures_util::FutureExt;
 
-use super::extract::{Context, correlation_of};
+use super::extract::Context;
 use super::failure::Failed;
 use super::handler::{Handler, Outcome};
-use super::item::{Handlers, Item, Order};
+use super::item::{Item, Order};
 use super::retry::Retry;
 use crate::answer::BoxFuture;
 use crate::broker::{Message, Topic};
-use crate::event::{Encoder, Envelope, Event, Origin, Outgoing};
+use crate::event::{CorrelationId, Encoder, Envelope, Event, Origin, Outgoing};
 use crate::store::Tx;
 use crate::world::World;
 
@@ -57,17 +57,27 @@ pub(crate) struct Run<'a> {
     pub(crate) number: usize,
     pub(crate) items: &'a [Item],
     pub(crate) envelopes: &'a [Envelope<'a>],
-    pub(crate) handled: &'a mut [Handled],
+    pub(crate) results: &'a mut Results,
     pub(crate) desk: &'a mut Desk,
 }
 
-/// What the handlers of a run made of one delivery.
+/// What the handlers of a run made of its deliveries, which are named by their place in it. Every
+/// handler has finished with every delivery but for what is said here.
 #[derive(Debug, Default)]
-pub(crate) struct Handled {
-    pub(crate) done: Handlers,
-    /// What they publish, each with the number of its handler.
-    pub(crate) messages: Vec<(usize, Message)>,
-    pub(crate) failed: Vec<(usize, Failed)>,
+pub(crate) struct Results {
+    /// What a handler publishes for a delivery.
+    pub(crate) messages: Vec<(usize, usize, Message)>,
+    /// The handlers that failed.
+    pub(crate) failed: Vec<(usize, usize, Failed)>,
+    /// The handlers that did not come to a delivery, as an earlier one of its key had failed.
+    pub(crate) skipped: Vec<(usize, usize)>,
+}
+
+impl Results {
+    /// Every handler has finished, and publishes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.failed.is_empty() && self.skipped.is_empty()
+    }
 }
 
 /// Where outgoing events are written, kept from call to call for its buffers.
@@ -110,9 +120,17 @@ where
             .catch_unwind()
             .await
             .map_err(|payload: Box<dyn Any + Send>| Failed::panicked(payload.as_ref()))?;
-        let correlation = correlation_of(envelope);
+        let began;
+        let correlation = match &envelope.correlation_id {
+            Some(id) => id,
+            // An event that nothing caused begins a correlation of its own.
+            None => {
+                began = CorrelationId::from(envelope.id.clone());
+                &began
+            }
+        };
         let origin = Origin {
-            correlation_id: Some(&correlation),
+            correlation_id: Some(correlation),
             causation_id: Some(&envelope.id),
             traceparent: envelope.traceparent.as_deref(),
             source: &self.spec.service,
@@ -171,20 +189,22 @@ where
 
     fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let Run { number, items, envelopes, handled, desk } = run;
+            let Run { number, items, envelopes, results, desk } = run;
             let mut failed: Vec<Order> = Vec::new();
-            for ((item, envelope), handled) in items.iter().zip(envelopes).zip(handled) {
+            for (place, (item, envelope)) in items.iter().zip(envelopes).enumerate() {
                 // What comes after a failure of its key waits behind it.
                 if !failed.is_empty() && failed.contains(&item.order()) {
+                    results.skipped.push((place, number));
                     continue;
                 }
                 match self.call(item, envelope, None, desk).await {
+                    Ok(()) if desk.messages.is_empty() => {}
                     Ok(()) => {
-                        handled.done |= 1 << number;
-                        handled.messages.extend(desk.messages.drain(..).map(|one| (number, one)));
+                        let messages = desk.messages.drain(..);
+                        results.messages.extend(messages.map(|one| (place, number, one)));
                     }
                     Err(failure) => {
-                        handled.failed.push((number, failure));
+                        results.failed.push((place, number, failure));
                         failed.push(item.order());
                     }
                 }

@@ -1,6 +1,6 @@
 //! Takes deliveries from the broker and spreads them over the lanes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub(crate) struct Intake {
     pub(crate) core: Arc<Core>,
     pub(crate) subscription: Arc<dyn Subscription>,
     pub(crate) lanes: Arc<[Arc<Lane>]>,
+    /// What is on its way to each lane; empty between two signals, and kept for its capacity.
+    pub(crate) pending: Vec<VecDeque<Item>>,
     /// Positions that the store held when the service started.
     pub(crate) stored: HashMap<TopicPartition, u64>,
 }
@@ -46,25 +48,29 @@ impl Intake {
         }
     }
 
-    fn spread(&self, deliveries: Vec<Delivery>) {
+    fn spread(&mut self, deliveries: Vec<Delivery>) {
         self.core.counters.in_hand.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
-        let mut woken = vec![false; self.lanes.len()];
-        let mut last: Option<Arc<Track>> = None;
-        for delivery in deliveries {
-            let track = match &last {
-                Some(track) if is_of(track, &delivery) => track.clone(),
-                _ => self.core.track(&partition_of(&delivery), delivery.offset),
-            };
-            track.begin(delivery.offset);
-            let number = self.lane_of(&delivery);
-            last = Some(track.clone());
-            if let (Some(lane), Some(woken)) = (self.lanes.get(number), woken.get_mut(number)) {
-                lane.add(Item { delivery, remaining: u64::MAX, failures: 0, taken: false, track });
-                *woken = true;
+        let mut deliveries = deliveries.into_iter();
+        while let Some(first) = deliveries.as_slice().first() {
+            let track = self.core.track(&partition_of(first), first.offset);
+            let of_it = |delivery: &&Delivery| is_of(&track, delivery);
+            let run = deliveries.as_slice().iter().take_while(of_it);
+            let count = run.clone().count().max(1);
+            track.begin(run.map(|delivery| delivery.offset));
+            for delivery in deliveries.by_ref().take(count) {
+                let number = self.lane_of(&delivery);
+                let track = track.clone();
+                if let Some(pending) = self.pending.get_mut(number) {
+                    let remaining = u64::MAX;
+                    pending.push_back(Item { delivery, remaining, failures: 0, taken: false, track });
+                }
             }
         }
-        let lanes = self.lanes.iter().zip(woken);
-        lanes.filter(|(_, woken)| *woken).for_each(|(lane, _)| lane.wake());
+        for (lane, pending) in self.lanes.iter().zip(&mut self.pending) {
+            if !pending.is_empty() {
+                lane.add(pending);
+            }
+        }
     }
 
     fn lane_of(&self, delivery: &Delivery) -> usize {

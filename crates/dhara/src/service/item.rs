@@ -1,10 +1,10 @@
 //! A delivery inside the runtime, and what is known of its partition.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::broker::watermark::Watermark;
 use crate::broker::{Delivery, Receipt, Topic, TopicPartition};
 
 /// A set of the service's handlers: bit n stands for the handler that was added as the nth.
@@ -20,7 +20,7 @@ pub(crate) struct Item {
     pub(crate) failures: u32,
     /// It belongs to a parked key and was taken out to be handled; see [`super::parked`].
     pub(crate) taken: bool,
-    pub(crate) track: std::sync::Arc<Track>,
+    pub(crate) track: Arc<Track>,
 }
 
 impl Item {
@@ -32,12 +32,17 @@ impl Item {
             }
         }
     }
+}
 
-    /// Ends it: its partition's position may move on. Gives what the broker is to be told.
-    pub(crate) fn done(self) -> Receipt {
-        self.track.done(self.delivery.offset);
-        self.delivery.receipt
+/// Ends deliveries: the positions of their partitions may move on. Gives what the broker is to be
+/// told.
+pub(crate) fn done(items: &mut [Item]) -> impl ExactSizeIterator<Item = Receipt> {
+    for run in items.chunk_by(|one, next| Arc::ptr_eq(&one.track, &next.track)) {
+        if let Some(first) = run.first() {
+            first.track.done(run.iter().map(|item| item.delivery.offset));
+        }
     }
+    items.iter_mut().map(|item| item.delivery.receipt.take())
 }
 
 /// What an event must keep its order with: the events of its key, or no other.
@@ -57,10 +62,8 @@ pub(crate) struct Track {
 
 #[derive(Debug)]
 struct TrackState {
-    /// Offsets in hand in the order of their delivery, with those that are done between them.
-    in_hand: VecDeque<(u64, bool)>,
-    /// Everything below is done.
-    next: u64,
+    /// What is in hand; everything below its lowest is done.
+    in_hand: Watermark,
     /// The position that the store holds.
     stored: u64,
     /// Taken away: what is in hand is another member's.
@@ -69,7 +72,7 @@ struct TrackState {
 
 impl Track {
     pub(crate) fn new(partition: TopicPartition, next: u64) -> Self {
-        let state = TrackState { in_hand: VecDeque::new(), next, stored: next, lost: false };
+        let state = TrackState { in_hand: Watermark::new(next), stored: next, lost: false };
         Self { topic: partition.topic, partition: partition.partition, state: Mutex::new(state) }
     }
 
@@ -77,34 +80,32 @@ impl Track {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A delivery was taken in hand. Offsets of a partition only rise.
-    pub(crate) fn begin(&self, offset: u64) {
-        self.lock().in_hand.push_back((offset, false));
+    /// Deliveries were taken in hand. Offsets of a partition only rise.
+    pub(crate) fn begin(&self, offsets: impl Iterator<Item = u64>) {
+        let mut state = self.lock();
+        for offset in offsets {
+            state.in_hand.begin(offset, ());
+        }
     }
 
-    /// A delivery is done.
-    pub(crate) fn done(&self, offset: u64) {
+    /// Deliveries are done.
+    pub(crate) fn done(&self, offsets: impl Iterator<Item = u64>) {
         let mut state = self.lock();
-        if let Ok(index) = state.in_hand.binary_search_by_key(&offset, |(offset, _)| *offset)
-            && let Some(entry) = state.in_hand.get_mut(index)
-        {
-            entry.1 = true;
-        }
-        while let Some((offset, true)) = state.in_hand.front().copied() {
-            state.in_hand.pop_front();
-            state.next = offset + 1;
+        for offset in offsets {
+            state.in_hand.done(offset);
         }
     }
 
     /// How many deliveries are in hand.
     pub(crate) fn in_hand(&self) -> usize {
-        self.lock().in_hand.iter().filter(|(_, done)| !done).count()
+        self.lock().in_hand.open_mut().count()
     }
 
     /// The position, where the store does not hold it yet.
     pub(crate) fn unstored(&self) -> Option<u64> {
         let state = self.lock();
-        (state.next > state.stored && !state.lost).then_some(state.next)
+        let next = state.in_hand.lowest();
+        (next > state.stored && !state.lost).then_some(next)
     }
 
     /// The store holds this position.
@@ -116,7 +117,7 @@ impl Track {
     /// A delivery was dropped undone: nothing may be said of the position any more.
     pub(crate) fn forget(&self, offset: u64) {
         let mut state = self.lock();
-        state.in_hand.retain(|(in_hand, _)| *in_hand != offset);
+        state.in_hand.done(offset);
         state.lost = true;
     }
 
@@ -141,15 +142,12 @@ mod tests {
     #[test]
     fn the_position_is_the_lowest_that_has_everything_below_it_done() {
         let track = track(10);
-        for offset in [10, 11, 14, 15] {
-            track.begin(offset);
-        }
-        track.done(11);
-        track.done(15);
+        track.begin([10, 11, 14, 15].into_iter());
+        track.done([11, 15].into_iter());
         assert_eq!((track.unstored(), track.in_hand()), (None, 2));
-        track.done(10);
-        assert_eq!(track.unstored(), Some(12), "14 is still in hand, 12 and 13 do not exist");
-        track.done(14);
+        track.done([10].into_iter());
+        assert_eq!(track.unstored(), Some(14), "12 and 13 do not exist, and 14 is still in hand");
+        track.done([14].into_iter());
         assert_eq!((track.unstored(), track.in_hand()), (Some(16), 0));
         track.stored(16);
         assert_eq!(track.unstored(), None);
@@ -158,9 +156,9 @@ mod tests {
     #[test]
     fn a_partition_that_was_lost_stores_no_position() {
         let track = track(0);
-        track.begin(0);
+        track.begin([0].into_iter());
         track.lose();
-        track.done(0);
+        track.done([0].into_iter());
         assert_eq!(track.unstored(), None);
     }
 }

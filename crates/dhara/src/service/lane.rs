@@ -1,18 +1,19 @@
 //! A lane: handles the events of its keys one at a time.
 
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::commit::{CommitQueue, Work};
 use super::core::{Core, Verdict};
-use super::endpoint::{Desk, Handled, Run};
-use super::item::{Handlers, Item, Track};
+use super::endpoint::{Desk, Results, Run};
+use super::item::{Handlers, Item, Track, done};
 use super::parked::Parking;
 use crate::broker::Message;
-use crate::event::{DecodeError, Envelope, Limits};
+use crate::event::{DecodeError, Envelope, EventId, Limits};
 
 /// A lane: handles the events of its keys one at a time, in order.
 ///
@@ -30,17 +31,22 @@ pub(crate) struct Lane {
 
 #[derive(Debug, Default)]
 pub(crate) struct LaneState {
-    fresh: Vec<Item>,
+    fresh: VecDeque<Item>,
     pub(crate) parking: Parking,
     pub(crate) commits: CommitQueue,
 }
 
-/// What the lane's task takes up next.
-enum Chunk {
-    Fresh(Vec<Item>),
-    /// The first of its parked key, whose time has come.
-    Retry(Item),
+/// What the lane's task works with, kept from one taking to the next for its buffers.
+struct Hands {
+    items: VecDeque<Item>,
+    /// Empty but while a run is handled.
+    envelopes: Vec<Envelope<'static>>,
+    results: Results,
+    desk: Desk,
 }
+
+/// How many deliveries a buffer may have room for when it is kept.
+const MOST_KEPT: usize = 1024;
 
 impl Lane {
     pub(crate) fn new(core: Arc<Core>) -> Self {
@@ -51,9 +57,16 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a fresh delivery; the caller wakes the lane when it has added all.
-    pub(crate) fn add(&self, item: Item) {
-        self.lock().fresh.push(item);
+    /// Adds fresh deliveries; what was in `items` is taken out.
+    pub(crate) fn add(&self, items: &mut VecDeque<Item>) {
+        let mut state = self.lock();
+        if state.fresh.is_empty() {
+            std::mem::swap(&mut state.fresh, items);
+        } else {
+            state.fresh.append(items);
+        }
+        drop(state);
+        self.wake();
     }
 
     pub(crate) fn wake(&self) {
@@ -63,16 +76,25 @@ impl Lane {
     /// Works until the service stops. What is in hand then is left unacked, but for what is on its
     /// way to be committed.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut desk = Desk::new(&self.core.world);
-        while let Some(chunk) = self.next().await {
-            match chunk {
-                Chunk::Fresh(items) => self.process(items, false, &mut desk).await,
-                Chunk::Retry(item) => self.process(vec![item], true, &mut desk).await,
+        let mut hands = Hands {
+            items: VecDeque::new(),
+            envelopes: Vec::new(),
+            results: Results::default(),
+            desk: Desk::new(&self.core.world),
+        };
+        while let Some(fresh) = self.take(&mut hands.items).await {
+            self.process(&mut hands, fresh).await;
+            hands.items.clear();
+            if hands.items.capacity() > MOST_KEPT {
+                hands.items = VecDeque::new();
+                hands.envelopes = Vec::new();
             }
         }
     }
 
-    async fn next(&self) -> Option<Chunk> {
+    /// Takes what is to be handled next: the first of a parked key whose time has come, or all that
+    /// is fresh, which it tells; `None` when the service stops.
+    async fn take(&self, items: &mut VecDeque<Item>) -> Option<bool> {
         loop {
             let woken = self.wake.notified();
             let due = {
@@ -81,10 +103,12 @@ impl Lane {
                     return None;
                 }
                 if let Some(item) = state.parking.take_due(self.core.world.instant()) {
-                    return Some(Chunk::Retry(item));
+                    items.push_back(item);
+                    return Some(false);
                 }
                 if !state.fresh.is_empty() {
-                    return Some(Chunk::Fresh(std::mem::take(&mut state.fresh)));
+                    std::mem::swap(&mut state.fresh, items);
+                    return Some(true);
                 }
                 state.parking.next_due()
             };
@@ -102,66 +126,103 @@ impl Lane {
         }
     }
 
-    async fn process(self: &Arc<Self>, items: Vec<Item>, retrying: bool, desk: &mut Desk) {
-        let bodies: Vec<(Bytes, crate::broker::Headers)> = items
-            .iter()
-            .map(|item| (item.delivery.body.clone(), item.delivery.headers.clone()))
-            .collect();
-        let (mut items, envelopes) = self.read(items, &bodies);
-        let mut rest = envelopes.as_slice();
-        while let (Some(first), Some(envelope)) = (items.first(), rest.first()) {
-            if self.core.is_stopping() {
-                return;
-            }
-            let parking = !retrying && !self.lock().parking.is_empty();
-            if parking && self.lock().parking.holds(&first.order()) {
-                self.lock().parking.join(items.remove(0));
-                rest = rest.get(1..).unwrap_or_default();
+    async fn process(self: &Arc<Self>, hands: &mut Hands, fresh: bool) {
+        while !hands.items.is_empty() && !self.core.is_stopping() {
+            let parking = fresh && !self.lock().parking.is_empty();
+            if parking && self.join_parked(&mut hands.items) {
                 continue;
             }
-            let handlers = first.remaining & self.core.handlers_of(&envelope.event_type);
-            let length = if parking { 1 } else { self.run_length(handlers, &items, rest) };
-            let (now, later) = rest.split_at(length);
-            rest = later;
-            let run = if length == items.len() {
-                std::mem::take(&mut items)
-            } else {
-                items.drain(..length).collect()
-            };
-            self.handle(run, now, handlers, desk).await;
+            // Where a key is parked, the failure of one delivery may concern the next.
+            self.handle_run(hands, parking).await;
         }
     }
 
-    /// Reads the envelopes; what cannot be read goes to the dead letters.
-    fn read<'a>(
-        self: &Arc<Self>,
-        items: Vec<Item>,
-        bodies: &'a [(Bytes, crate::broker::Headers)],
-    ) -> (Vec<Item>, Vec<Envelope<'a>>) {
+    /// Parks the first delivery where its key is parked.
+    fn join_parked(&self, items: &mut VecDeque<Item>) -> bool {
+        let mut state = self.lock();
+        if !items.front().is_some_and(|first| state.parking.holds(&first.order())) {
+            return false;
+        }
+        items.pop_front().into_iter().for_each(|first| state.parking.join(first));
+        true
+    }
+
+    /// Handles a run of deliveries from the first on: by the handlers outside the transaction now,
+    /// by the others when it is committed.
+    async fn handle_run(self: &Arc<Self>, hands: &mut Hands, alone: bool) {
+        let Hands { items, envelopes: kept, results, desk } = hands;
+        let waiting: &[Item] = items.make_contiguous();
+        let mut envelopes = emptied(std::mem::take(kept));
+        let handlers = match self.read_run(waiting, alone, &mut envelopes) {
+            Ok(handlers) => handlers,
+            Err(error) => {
+                *kept = emptied(envelopes);
+                if let Some(item) = items.pop_front() {
+                    self.bury_unreadable(item, error);
+                }
+                return;
+            }
+        };
+        let in_tx = self.core.in_tx(handlers);
+        for (number, endpoint) in self.core.endpoints(handlers & !in_tx) {
+            let run = Run { number, items: waiting, envelopes: &envelopes, results, desk };
+            endpoint.call_run(run).await;
+        }
+        let count = envelopes.len();
+        let is_stored = self.core.store.is_some();
+        if handlers == 0 || results.is_empty() && !is_stored {
+            *kept = emptied(envelopes);
+            return self.through(items, count);
+        }
+        let ids: Vec<EventId> = envelopes.iter().map(|envelope| envelope.id.clone()).collect();
+        *kept = emptied(envelopes);
+        let mut works: Vec<Work> = Vec::with_capacity(count);
+        for (mut item, id) in items.drain(..count).zip(ids) {
+            item.remaining = handlers;
+            let mut work = Work::new(item, id, in_tx);
+            work.done = handlers & !in_tx;
+            works.push(work);
+        }
+        self.share_out(results, &mut works);
+        if is_stored {
+            works.into_iter().for_each(|work| self.commit(work));
+        } else {
+            self.settle(works).await;
+        }
+    }
+
+    /// Reads the next run into `out`: deliveries of one type that the same handlers, which it gives,
+    /// have not finished with. The error is of the first; a later delivery that cannot be read ends
+    /// the run.
+    fn read_run<'a>(
+        &self,
+        items: &'a [Item],
+        alone: bool,
+        out: &mut Vec<Envelope<'a>>,
+    ) -> Result<Handlers, DecodeError> {
+        let Some((first, rest)) = items.split_first() else { return Ok(0) };
         let limits = Limits::default();
-        let mut envelopes = Vec::with_capacity(items.len());
-        let mut unreadable: Vec<(usize, DecodeError)> = Vec::new();
-        for (index, (body, headers)) in bodies.iter().enumerate() {
-            match Envelope::parse_message(headers, body, &limits) {
-                Ok(envelope) => envelopes.push(envelope),
-                Err(error) => unreadable.push((index, error)),
+        let read = |item: &'a Item| {
+            Envelope::parse_message(&item.delivery.headers, &item.delivery.body, &limits)
+        };
+        let envelope = read(first)?;
+        let handlers = first.remaining & self.core.handlers_of(&envelope.event_type);
+        let event_type = envelope.event_type.clone();
+        out.push(envelope);
+        let waits = |spec: &super::endpoint::Spec| spec.waits.load(Ordering::Relaxed);
+        if alone || self.core.endpoints(handlers).any(|(_, endpoint)| waits(endpoint.spec())) {
+            return Ok(handlers);
+        }
+        for item in rest.iter().take_while(|item| handlers & !item.remaining == 0) {
+            match read(item) {
+                Ok(envelope) if envelope.event_type == event_type => out.push(envelope),
+                _ => break,
             }
         }
-        if unreadable.is_empty() {
-            return (items, envelopes);
-        }
-        let mut unreadable = unreadable.into_iter().peekable();
-        let mut readable = Vec::with_capacity(envelopes.len());
-        for (index, item) in items.into_iter().enumerate() {
-            match unreadable.next_if(|(bad, _)| *bad == index) {
-                Some((_, error)) => self.bury_unreadable(item, error),
-                None => readable.push(item),
-            }
-        }
-        (readable, envelopes)
+        Ok(handlers)
     }
 
-    fn bury_unreadable(self: &Arc<Self>, item: Item, error: DecodeError) {
+    fn bury_unreadable(self: &Arc<Self>, mut item: Item, error: DecodeError) {
         let delivery = &item.delivery;
         let event_id = error.event_id().map(ToString::to_string);
         let error = error.at(&delivery.topic, delivery.partition, delivery.offset).to_string();
@@ -174,109 +235,69 @@ impl Lane {
             // Without a store the letter is a publish of its own, beside the lane's work.
             drop(self.core.world.spawn(async move {
                 if lane.core.publish(vec![super::letters::message_of(&lane.core, &letter)]).await {
-                    lane.core.counters.dead.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    lane.core.ack_soon([item.done()]);
+                    lane.core.counters.dead.fetch_add(1, Ordering::Relaxed);
+                    lane.core.ack_soon(done(std::slice::from_mut(&mut item)));
                 }
             }));
         }
     }
 
-    /// How many deliveries from the first on can be handled as one run.
-    fn run_length(&self, handlers: Handlers, items: &[Item], envelopes: &[Envelope<'_>]) -> usize {
-        let waits =
-            |spec: &super::endpoint::Spec| spec.waits.load(std::sync::atomic::Ordering::Relaxed);
-        if self.core.endpoints(handlers).any(|(_, endpoint)| waits(endpoint.spec())) {
-            return 1;
+    /// The first `count` deliveries are through.
+    fn through(&self, items: &mut VecDeque<Item>, count: usize) {
+        if let Some(items) = items.make_contiguous().get_mut(..count) {
+            if items.iter().any(|item| item.taken) {
+                self.lock().parking.finished(items, self.core.world.instant());
+            }
+            self.core.ack_soon(done(items));
         }
-        let Some(first) = envelopes.first() else { return 0 };
-        let same = items.iter().zip(envelopes).take_while(|(item, envelope)| {
-            envelope.event_type == first.event_type && handlers & !item.remaining == 0
-        });
-        same.count().max(1)
+        items.drain(..count);
     }
 
-    /// Handles a run: the handlers outside the transaction now, the others when it is committed.
-    async fn handle(
-        self: &Arc<Self>,
-        mut items: Vec<Item>,
-        envelopes: &[Envelope<'_>],
-        handlers: Handlers,
-        desk: &mut Desk,
-    ) {
-        items.iter_mut().for_each(|item| item.remaining = handlers);
-        if handlers == 0 {
-            return self.core.ack_soon(items.into_iter().map(Item::done));
+    /// Gives each work of a run what the handlers made of it.
+    fn share_out(&self, results: &mut Results, works: &mut [Work]) {
+        for (place, number, message) in results.messages.drain(..) {
+            if let Some(work) = works.get_mut(place) {
+                work.messages.push((number, message));
+            }
         }
-        let in_tx = self.core.in_tx(handlers);
-        let mut handled: Vec<Handled> =
-            std::iter::repeat_with(Handled::default).take(items.len()).collect();
-        for (number, endpoint) in self.core.endpoints(handlers & !in_tx) {
-            let run = Run { number, items: &items, envelopes, handled: &mut handled, desk };
-            endpoint.call_run(run).await;
+        for (place, number) in results.skipped.drain(..) {
+            if let Some(work) = works.get_mut(place) {
+                work.done &= !(1 << number);
+            }
         }
-        if self.core.store.is_none() {
-            return self.settle(items, handled, envelopes).await;
-        }
-        for ((item, handled), envelope) in items.into_iter().zip(handled).zip(envelopes) {
-            self.commit(self.work_of(item, handled, envelope, in_tx));
-        }
-    }
-
-    fn work_of(
-        &self,
-        item: Item,
-        handled: Handled,
-        envelope: &Envelope<'_>,
-        in_tx: Handlers,
-    ) -> Work {
-        let mut work = Work::new(item, envelope.id.clone(), in_tx);
-        work.done = handled.done;
-        work.messages = handled.messages;
-        for (number, failed) in handled.failed {
+        for (place, number, failed) in results.failed.drain(..) {
+            let Some(work) = works.get_mut(place) else { continue };
+            work.done &= !(1 << number);
             match self.core.verdict(&work.item, number, &failed) {
                 Verdict::Retry(wait) => work.wait = Some(work.wait.unwrap_or_default().max(wait)),
                 Verdict::Dead => {
-                    let id = Some(envelope.id.to_string());
-                    work.letters.push((
-                        number,
-                        self.core.letter(&work.item, Some(number), id, failed.story),
-                    ));
+                    let id = work.event_id();
+                    let letter = self.core.letter(&work.item, Some(number), id, failed.story);
+                    work.letters.push((number, letter));
                 }
             }
         }
-        work
     }
 
     /// Without a store: publishes what the run gave, then acks, then parks what failed.
-    async fn settle(
-        self: &Arc<Self>,
-        items: Vec<Item>,
-        handled: Vec<Handled>,
-        envelopes: &[Envelope<'_>],
-    ) {
+    async fn settle(self: &Arc<Self>, works: Vec<Work>) {
         let mut messages: Vec<Message> = Vec::new();
-        let mut finished = Vec::with_capacity(items.len());
-        for ((mut item, handled), envelope) in items.into_iter().zip(handled).zip(envelopes) {
-            item.remaining &= !handled.done;
-            messages.extend(handled.messages.into_iter().map(|(_, message)| message));
-            let mut wait = None::<Duration>;
-            for (number, failed) in handled.failed {
-                match self.core.verdict(&item, number, &failed) {
-                    Verdict::Retry(more) => wait = Some(wait.unwrap_or_default().max(more)),
-                    Verdict::Dead => {
-                        let id = Some(envelope.id.to_string());
-                        let letter = self.core.letter(&item, Some(number), id, failed.story);
-                        messages.push(super::letters::message_of(&self.core, &letter));
-                        self.core.counters.dead.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        item.remaining &= !(1 << number);
-                    }
-                }
+        let mut finished = Vec::with_capacity(works.len());
+        for mut work in works {
+            work.item.remaining &= !work.finished();
+            messages.extend(work.messages.into_iter().map(|(_, message)| message));
+            let letters = work.letters.iter();
+            messages.extend(letters.map(|(_, one)| super::letters::message_of(&self.core, one)));
+            self.core.counters.dead.fetch_add(work.letters.len() as u64, Ordering::Relaxed);
+            if work.item.remaining == 0 {
+                finished.push(work.item);
+            } else {
+                self.park(work.item, work.wait);
             }
-            if item.remaining == 0 { finished.push(item) } else { self.park(item, wait) }
         }
         if messages.is_empty() || self.core.publish(messages).await {
             self.lock().parking.finished(&finished, self.core.world.instant());
-            self.core.ack_soon(finished.into_iter().map(Item::done));
+            self.core.ack_soon(done(&mut finished));
         }
     }
 
@@ -296,10 +317,14 @@ impl Lane {
     pub(crate) fn forget_waiting(&self, track: &Arc<Track>) {
         let mut state = self.lock();
         let mut forgotten = state.parking.take_partition(track);
-        forgotten.extend(state.fresh.extract_if(.., |item| Arc::ptr_eq(&item.track, track)));
+        let of_it = |item: &Item| Arc::ptr_eq(&item.track, track);
+        let fresh = std::mem::take(&mut state.fresh);
+        let (lost, kept): (VecDeque<_>, VecDeque<_>) = fresh.into_iter().partition(of_it);
+        state.fresh = kept;
+        forgotten.extend(lost);
         drop(state);
         let count = forgotten.len() as u64;
-        self.core.counters.in_hand.fetch_sub(count, std::sync::atomic::Ordering::Relaxed);
+        self.core.counters.in_hand.fetch_sub(count, Ordering::Relaxed);
         forgotten.iter().for_each(|item| track.forget(item.delivery.offset));
     }
 
@@ -307,4 +332,11 @@ impl Lane {
     pub(crate) fn waiting(&self) -> usize {
         self.lock().parking.waiting()
     }
+}
+
+/// The same buffer, empty, for envelopes that borrow from elsewhere.
+fn emptied<'b>(mut envelopes: Vec<Envelope<'_>>) -> Vec<Envelope<'b>> {
+    envelopes.clear();
+    // What a vector gives is collected in place; there is nothing to convert.
+    envelopes.into_iter().filter_map(|_| None).collect()
 }
