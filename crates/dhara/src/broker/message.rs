@@ -108,6 +108,24 @@ pub struct Delivery {
     pub receipt: Receipt,
 }
 
+impl Delivery {
+    /// Takes it out of a place that is about to be dropped.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: self.offset,
+            key: self.key.take(),
+            body: std::mem::take(&mut self.body),
+            headers: std::mem::take(&mut self.headers),
+            timestamp: self.timestamp,
+            attempt: self.attempt,
+            receipt: self.receipt.take(),
+        }
+    }
+}
+
 /// Stands for one delivery in hand. It cannot be copied, so that a delivery cannot be acked twice.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -126,6 +144,7 @@ impl Receipt {
     }
 
     /// Takes it out of a delivery that is kept; what stays behind stands for nothing.
+    #[inline]
     pub(crate) fn take(&mut self) -> Self {
         std::mem::replace(self, Self { slot: u32::MAX, epoch: 0, tag: 0 })
     }

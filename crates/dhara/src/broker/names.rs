@@ -24,8 +24,14 @@ impl Hasher for NameHasher {
     fn write(&mut self, bytes: &[u8]) {
         let (words, tail) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        let shifted = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
-        self.mix(tail.iter().fold(tail.len() as u64, shifted));
+        let rest = match (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
+            // The two halves may overlap; the length tells such names apart.
+            (Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+            }
+            _ => tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        self.mix(rest ^ (bytes.len() as u64) << 56);
     }
 
     #[inline]

@@ -99,12 +99,14 @@ impl<E: Event> IntoEvents for E {
 }
 
 impl IntoEvents for () {
+    #[inline]
     fn into_events(self, _out: &mut Outgoing<'_>) -> Result<(), EncodeError> {
         Ok(())
     }
 }
 
 impl IntoEvents for std::convert::Infallible {
+    #[inline]
     fn into_events(self, _out: &mut Outgoing<'_>) -> Result<(), EncodeError> {
         match self {}
     }

@@ -178,7 +178,7 @@ impl Core {
 
     /// Begins to follow a partition, from `next` on.
     pub(crate) fn assign(&self, partition: TopicPartition, next: u64) -> Arc<Track> {
-        let track = Arc::new(Track::new(partition.clone(), next));
+        let track = Arc::new(Track::new(partition.clone(), next, self.store.is_some()));
         let mut tracks = self.tracks.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = tracks.insert(partition, track.clone()) {
             earlier.lose();
@@ -222,8 +222,12 @@ impl Core {
 
     /// Hands over the acks that wait.
     pub(crate) async fn flush_acks(&self, subscription: &dyn Subscription) {
-        let receipts =
-            std::mem::take(&mut *self.acks.lock().unwrap_or_else(PoisonError::into_inner));
+        let receipts = {
+            let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+            // There will be as many again, so that the next ones need not make room one by one.
+            let next = Vec::with_capacity(acks.len());
+            std::mem::replace(&mut *acks, next)
+        };
         if !receipts.is_empty()
             && let Err(error) = subscription.ack(receipts).await
         {

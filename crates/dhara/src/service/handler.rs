@@ -80,12 +80,14 @@ pub trait Outcome: Send {
 pub struct Settled(pub(crate) Failed);
 
 impl<T: IntoEvents + Send> Outcome for T {
+    #[inline]
     fn settle(self, out: &mut Outgoing<'_>) -> Result<(), Settled> {
         self.into_events(out).map_err(|error| Settled(error.into()))
     }
 }
 
 impl<T: IntoEvents + Send, E: Failure> Outcome for Result<T, E> {
+    #[inline]
     fn settle(self, out: &mut Outgoing<'_>) -> Result<(), Settled> {
         match self {
             Ok(events) => events.settle(out),

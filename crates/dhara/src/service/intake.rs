@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::{Core, partition_of};
-use super::item::{Item, Track};
+use super::item::Item;
 use super::lane::Lane;
 use crate::broker::{Assignment, BrokerError, Delivery, Signal, Subscription, TopicPartition};
 use crate::world::timeout;
@@ -48,21 +48,19 @@ impl Intake {
         }
     }
 
-    fn spread(&mut self, deliveries: Vec<Delivery>) {
+    fn spread(&mut self, mut deliveries: Vec<Delivery>) {
         self.core.counters.in_hand.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
-        let mut deliveries = deliveries.into_iter();
-        while let Some(first) = deliveries.as_slice().first() {
+        let together = |one: &Delivery, next: &Delivery| {
+            one.partition == next.partition && one.topic == next.topic
+        };
+        for run in deliveries.chunk_by_mut(together) {
+            let Some(first) = run.first() else { continue };
             let track = self.core.track(&partition_of(first), first.offset);
-            let of_it = |delivery: &&Delivery| is_of(&track, delivery);
-            let run = deliveries.as_slice().iter().take_while(of_it);
-            let count = run.clone().count().max(1);
-            track.begin(run.map(|delivery| delivery.offset));
-            for delivery in deliveries.by_ref().take(count) {
-                let number = self.lane_of(&delivery);
-                let track = track.clone();
+            track.begin(run.iter().map(|delivery| delivery.offset));
+            for delivery in run {
+                let number = self.lane_of(delivery);
                 if let Some(pending) = self.pending.get_mut(number) {
-                    let remaining = u64::MAX;
-                    pending.push_back(Item { delivery, remaining, failures: 0, taken: false, track });
+                    pending.push_back(Item::new(delivery.take(), track.clone()));
                 }
             }
         }
@@ -134,10 +132,6 @@ impl Intake {
             }
         }
     }
-}
-
-fn is_of(track: &Track, delivery: &Delivery) -> bool {
-    track.partition == delivery.partition && track.topic == delivery.topic
 }
 
 /// A quick hash over words; the lanes need an even spread, not more.

@@ -1,5 +1,6 @@
 //! A delivery inside the runtime, and what is known of its partition.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,6 +25,11 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    /// A delivery that was not looked at yet.
+    pub(crate) fn new(delivery: Delivery, track: Arc<Track>) -> Self {
+        Self { delivery, remaining: Handlers::MAX, failures: 0, taken: false, track }
+    }
+
     pub(crate) fn order(&self) -> Order {
         match &self.delivery.key {
             Some(key) => Order::Key(self.delivery.topic.clone(), key.clone()),
@@ -57,13 +63,16 @@ pub(crate) enum Order {
 pub(crate) struct Track {
     pub(crate) topic: Topic,
     pub(crate) partition: u32,
-    state: Mutex<TrackState>,
+    /// How many deliveries are in hand.
+    in_hand: AtomicU64,
+    /// `None` where no position is stored.
+    place: Option<Mutex<Place>>,
 }
 
 #[derive(Debug)]
-struct TrackState {
+struct Place {
     /// What is in hand; everything below its lowest is done.
-    in_hand: Watermark,
+    window: Watermark,
     /// The position that the store holds.
     stored: u64,
     /// Taken away: what is in hand is another member's.
@@ -71,59 +80,71 @@ struct TrackState {
 }
 
 impl Track {
-    pub(crate) fn new(partition: TopicPartition, next: u64) -> Self {
-        let state = TrackState { in_hand: Watermark::new(next), stored: next, lost: false };
-        Self { topic: partition.topic, partition: partition.partition, state: Mutex::new(state) }
+    pub(crate) fn new(partition: TopicPartition, next: u64, is_stored: bool) -> Self {
+        let place = || Place { window: Watermark::new(next), stored: next, lost: false };
+        Self {
+            topic: partition.topic,
+            partition: partition.partition,
+            in_hand: AtomicU64::new(0),
+            place: is_stored.then(place).map(Mutex::new),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, TrackState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self) -> Option<MutexGuard<'_, Place>> {
+        self.place.as_ref().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Deliveries were taken in hand. Offsets of a partition only rise.
-    pub(crate) fn begin(&self, offsets: impl Iterator<Item = u64>) {
-        let mut state = self.lock();
-        for offset in offsets {
-            state.in_hand.begin(offset, ());
+    pub(crate) fn begin(&self, offsets: impl ExactSizeIterator<Item = u64>) {
+        self.in_hand.fetch_add(offsets.len() as u64, Ordering::Relaxed);
+        if let Some(mut place) = self.place() {
+            for offset in offsets {
+                place.window.begin(offset, ());
+            }
         }
     }
 
     /// Deliveries are done.
-    pub(crate) fn done(&self, offsets: impl Iterator<Item = u64>) {
-        let mut state = self.lock();
-        for offset in offsets {
-            state.in_hand.done(offset);
+    pub(crate) fn done(&self, offsets: impl ExactSizeIterator<Item = u64>) {
+        let count = offsets.len() as u64;
+        if let Some(mut place) = self.place() {
+            for offset in offsets {
+                place.window.done(offset);
+            }
         }
+        self.in_hand.fetch_sub(count, Ordering::Release);
     }
 
     /// How many deliveries are in hand.
-    pub(crate) fn in_hand(&self) -> usize {
-        self.lock().in_hand.open_mut().count()
+    pub(crate) fn in_hand(&self) -> u64 {
+        self.in_hand.load(Ordering::Acquire)
     }
 
     /// The position, where the store does not hold it yet.
     pub(crate) fn unstored(&self) -> Option<u64> {
-        let state = self.lock();
-        let next = state.in_hand.lowest();
-        (next > state.stored && !state.lost).then_some(next)
+        let place = self.place()?;
+        let next = place.window.lowest();
+        (next > place.stored && !place.lost).then_some(next)
     }
 
     /// The store holds this position.
     pub(crate) fn stored(&self, next: u64) {
-        let mut state = self.lock();
-        state.stored = state.stored.max(next);
+        if let Some(mut place) = self.place() {
+            place.stored = place.stored.max(next);
+        }
     }
 
     /// A delivery was dropped undone: nothing may be said of the position any more.
     pub(crate) fn forget(&self, offset: u64) {
-        let mut state = self.lock();
-        state.in_hand.done(offset);
-        state.lost = true;
+        self.lose();
+        self.done([offset].into_iter());
     }
 
     /// The partition was taken away.
     pub(crate) fn lose(&self) {
-        self.lock().lost = true;
+        if let Some(mut place) = self.place() {
+            place.lost = true;
+        }
     }
 
     pub(crate) fn partition(&self) -> TopicPartition {
@@ -136,7 +157,7 @@ mod tests {
     use super::*;
 
     fn track(next: u64) -> Track {
-        Track::new(TopicPartition { topic: Topic::from("t"), partition: 0 }, next)
+        Track::new(TopicPartition { topic: Topic::from("t"), partition: 0 }, next, true)
     }
 
     #[test]

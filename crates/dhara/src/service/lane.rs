@@ -337,6 +337,6 @@ impl Lane {
 /// The same buffer, empty, for envelopes that borrow from elsewhere.
 fn emptied<'b>(mut envelopes: Vec<Envelope<'_>>) -> Vec<Envelope<'b>> {
     envelopes.clear();
-    // What a vector gives is collected in place; there is nothing to convert.
-    envelopes.into_iter().filter_map(|_| None).collect()
+    // What a vector gives is collected in place, and there is nothing in it to convert.
+    envelopes.into_iter().map_while(|_| None).collect()
 }

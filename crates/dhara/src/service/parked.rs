@@ -138,7 +138,7 @@ mod tests {
             attempt: 1,
             receipt: Receipt::new(0, 0, offset),
         };
-        let track = Arc::new(Track::new(partition, 0));
+        let track = Arc::new(Track::new(partition, 0, true));
         Item { delivery, remaining: 1, failures: 0, taken: false, track }
     }
 

@@ -106,6 +106,15 @@ impl File for RealFile {
 
 /// The lock lives as long as the open file: the kernel gives it back when the file is closed.
 #[derive(Debug)]
-struct RealLock(#[expect(dead_code, reason = "held, never read")] fs::File);
+struct RealLock(fs::File);
 
 impl Lock for RealLock {}
+
+impl Drop for RealLock {
+    /// A child that is being started just now has a copy of every open file until it runs its
+    /// program, and the lock would live as long as that copy: it is given back in so many words.
+    fn drop(&mut self) {
+        // Closing the file gives it back too, if later.
+        drop(self.0.unlock());
+    }
+}

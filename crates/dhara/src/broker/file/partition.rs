@@ -196,5 +196,7 @@ fn give(record: Record, sink: &mut Sink<'_>) {
             (Arc::from(String::from_utf8_lossy(&name).as_ref()), value.unwrap_or_default())
         })
         .collect();
-    sink.push(offset, key, value.unwrap_or_else(Bytes::new), headers, timestamp);
+    let body = value.unwrap_or_else(Bytes::new);
+    let size = key.as_ref().map_or(0, Bytes::len).saturating_add(body.len());
+    sink.push(offset, size, timestamp, || (key, body, headers));
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::wakers::Wakers;
 use super::super::{BrokerError, Delivery, Headers, Receipt, Topic, TopicPartition};
 use super::hold::{Held, Load};
@@ -94,17 +96,16 @@ impl Sink<'_> {
         self.left > 0 && self.load.has_room()
     }
 
-    /// Takes one message. To be called when [`Sink::wants`], with rising offsets.
+    /// Takes one message, whose key and body have `size` bytes and which `parts` gives: key, body and
+    /// headers. To be called when [`Sink::wants`], with rising offsets.
     #[inline]
     pub(crate) fn push(
         &mut self,
         offset: u64,
-        key: Option<bytes::Bytes>,
-        body: bytes::Bytes,
-        headers: Headers,
+        size: usize,
         timestamp: crate::world::Timestamp,
+        parts: impl FnOnce() -> (Option<Bytes>, Bytes, Headers),
     ) {
-        let size = key.as_ref().map_or(0, bytes::Bytes::len).saturating_add(body.len());
         self.left = self.left.saturating_sub(1);
         let attempt = match self.again {
             Some((wanted, attempt)) if wanted == offset => attempt,
@@ -112,6 +113,7 @@ impl Sink<'_> {
             None if self.window.begin(offset, Held::given(size)) => 1,
             None => return,
         };
+        let (key, body, headers) = parts();
         self.load.add(size);
         self.out.push(Delivery {
             topic: self.topic.clone(),

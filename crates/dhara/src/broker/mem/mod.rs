@@ -119,7 +119,7 @@ impl MemBroker {
             }
         }
         let positions = match batch {
-            Batch::One(message) => Positions::One(self.publish_one(message)?),
+            Batch::One(mut message) => Positions::One(self.publish_one(&mut message)?),
             Batch::Many(messages) => self.publish_many(messages)?,
         };
         if self.retention.is_due() {
@@ -128,7 +128,7 @@ impl MemBroker {
         Ok(positions)
     }
 
-    fn publish_one(&self, message: Message) -> Result<Position, BrokerError> {
+    fn publish_one(&self, message: &mut Message) -> Result<Position, BrokerError> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = topics.get(&message.topic) {
             return Ok(self.append_one(topic, message));
@@ -138,14 +138,14 @@ impl MemBroker {
         Ok(self.append_one(&topic, message))
     }
 
-    fn append_one(&self, topic: &MemTopic, message: Message) -> Position {
+    fn append_one(&self, topic: &MemTopic, message: &mut Message) -> Position {
         let turn = if message.key.is_none() { topic.turns.next(topic.count) } else { 0 };
         let position = self.append(topic, message, turn);
         topic.wakers.wake();
         position
     }
 
-    fn publish_many(&self, messages: Vec<Message>) -> Result<Positions, BrokerError> {
+    fn publish_many(&self, mut messages: Vec<Message>) -> Result<Positions, BrokerError> {
         // All topics are there before the first message is: a bad name refuses the whole batch.
         let mut topics: Vec<(Arc<MemTopic>, u32)> = Vec::new();
         for message in &messages {
@@ -156,7 +156,7 @@ impl MemBroker {
             }
         }
         let mut positions = Vec::with_capacity(messages.len());
-        for message in messages {
+        for message in &mut messages {
             let topic = topics.iter().find(|(known, _)| known.name == message.topic);
             let Some((topic, turn)) = topic else { continue };
             positions.push(self.append(topic, message, *turn));
@@ -165,17 +165,19 @@ impl MemBroker {
         Ok(Positions::Many(positions))
     }
 
-    fn append(&self, topic: &MemTopic, message: Message, turn: u32) -> Position {
+    /// Takes what the message holds; it is about to be dropped.
+    fn append(&self, topic: &MemTopic, message: &mut Message, turn: u32) -> Position {
         let partition = match &message.key {
             Some(key) => partition_of(key, topic.count),
             None => turn,
         };
         let size = size_of_message(message.key.as_ref(), &message.body, &message.headers);
         self.retention.add(size);
-        let target = topic.partitions.get(partition as usize);
         // The partitioner keeps below the count.
-        let offset = target.map_or(0, |target| target.append(message, size));
-        Position { partition, offset }
+        let Some(target) = topic.partitions.get(partition as usize) else {
+            return Position { partition, offset: 0 };
+        };
+        Position { partition, offset: target.append(message, size) }
     }
 
     fn sweep(&self) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +44,7 @@ struct Stored {
 }
 
 /// How much memory a message is counted with.
+#[inline]
 pub(super) fn size_of_message(key: Option<&Bytes>, body: &Bytes, headers: &Headers) -> u64 {
     let of_headers: usize =
         headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
@@ -59,10 +61,15 @@ impl MemPartition {
         }
     }
 
-    /// Adds a message of `size` and gives its offset.
-    pub(super) fn append(&self, message: Message, size: u64) -> u64 {
-        let Message { key, body, headers, timestamp, .. } = message;
-        let stored = Stored { key, body, headers, timestamp };
+    /// Adds what a message of `size` holds and gives its offset.
+    #[inline]
+    pub(super) fn append(&self, message: &mut Message, size: u64) -> u64 {
+        let stored = Stored {
+            key: message.key.take(),
+            body: mem::take(&mut message.body),
+            headers: mem::take(&mut message.headers),
+            timestamp: message.timestamp,
+        };
         let mut kept = self.lock();
         kept.bytes += size;
         match kept.chunks.back_mut() {
@@ -128,9 +135,12 @@ impl MemPartition {
             if !sink.wants() {
                 break;
             }
-            // Most messages have no headers: cloning a vector is a call even where it is empty.
-            let headers = if headers.is_empty() { Headers::new() } else { headers.clone() };
-            sink.push(next, key.clone(), body.clone(), headers, *timestamp);
+            let size = key.as_ref().map_or(0, Bytes::len) + body.len();
+            sink.push(next, size, *timestamp, || {
+                // Most messages have no headers: cloning a vector is a call even where it is empty.
+                let headers = if headers.is_empty() { Headers::new() } else { headers.clone() };
+                (key.clone(), body.clone(), headers)
+            });
             next += 1;
         }
         Ok(next)
