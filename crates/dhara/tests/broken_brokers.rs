@@ -72,6 +72,10 @@ struct Broken {
 }
 
 impl Broker for Broken {
+    fn id(&self) -> Option<Arc<str>> {
+        self.inner.id()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.inner.capabilities();
         capabilities.durable = self.fault == Fault::ForgetsOnRestart;

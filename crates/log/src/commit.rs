@@ -88,6 +88,8 @@ impl Shared {
         if !journal.has_room(first) {
             self.rotate(journal, first).map_err(|error| match error {
                 LogError::Full { .. } | LogError::Failed { .. } => error,
+                // Nothing was written, and the next append tries again.
+                LogError::Io { ref source, .. } if is_out_of_files(source) => error,
                 // It may have been a sync of the folder, which is never tried twice.
                 other => self.fail(other.to_string()),
             })?;
@@ -322,6 +324,13 @@ fn take_back(effects: &[Effect]) {
             partition.set_next(end);
         }
     }
+}
+
+/// Whether a file could not be opened as this process or this machine has too many open.
+fn is_out_of_files(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 pub(crate) fn is_full(error: &io::Error) -> bool {

@@ -121,6 +121,11 @@ impl Log {
         &self.shared.report
     }
 
+    /// Tells this log from every other: it was chosen at random when the log was made.
+    pub fn id(&self) -> u64 {
+        lock(&self.shared.journal).salt
+    }
+
     /// Counts the openings of this log: it is higher each time.
     pub fn epoch(&self) -> u32 {
         lock(&self.shared.journal).epoch

@@ -57,6 +57,15 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// What this broker can do, as data.
     fn capabilities(&self) -> Capabilities;
 
+    /// Names what its offsets belong to: the same for as long as an offset means the same message,
+    /// in other processes too (the id of a Kafka cluster, of an embedded log). A store keeps the
+    /// positions of each apart, so that a service that comes to another broker begins there anew.
+    ///
+    /// `None` where an offset means nothing to another process; no store keeps positions then.
+    fn id(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Makes sure that each of `topics` exists; one that is new gets the partitions it asks for.
     ///
     /// A topic that exists keeps the partitions it has, be they more or fewer: adding some would

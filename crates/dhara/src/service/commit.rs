@@ -19,6 +19,8 @@ use crate::store::{DeadLetter, InboxRow, OutboxRow, PositionRow, StoreError, Tx,
 pub(crate) struct CommitQueue {
     pending: Vec<Work>,
     under_way: bool,
+    /// A unit was given up: nothing may be committed behind it.
+    given_up: bool,
 }
 
 impl CommitQueue {
@@ -53,6 +55,7 @@ pub(crate) struct Work {
 struct Ran {
     done: Handlers,
     dead: Handlers,
+    failed: Vec<usize>,
     wait: Option<Duration>,
 }
 
@@ -100,6 +103,9 @@ impl Lane {
     /// Adds a work to the next unit, or parks its delivery where there is nothing to commit.
     pub(crate) fn commit(self: &Arc<Self>, mut work: Work) {
         let mut state = self.lock();
+        if state.commits.given_up {
+            return;
+        }
         if let Some(wait) = work.wait {
             if work.has_nothing_to_commit() {
                 state.parking.failed(work.item, self.core.world.instant() + wait);
@@ -151,6 +157,7 @@ impl Lane {
                 continue;
             }
             parked = true;
+            work.ran.failed.iter().for_each(|number| work.item.note_failure(*number));
             match work.wait.into_iter().chain(work.ran.wait).max() {
                 Some(wait) => {
                     let order = work.item.order();
@@ -204,7 +211,7 @@ impl Lane {
     /// Nothing more is committed: what is in hand goes back to the broker.
     fn give_up(&self) {
         let mut state = self.lock();
-        state.commits = CommitQueue::default();
+        state.commits = CommitQueue { given_up: true, ..CommitQueue::default() };
         drop(state);
         self.core.progressed.notify_waiters();
     }
@@ -271,11 +278,13 @@ impl LaneUnit {
     /// Positions of what earlier units have committed: what this one holds counts only when it is
     /// durable itself.
     async fn write_positions(&mut self, tx: &Tx) -> Result<(), StoreError> {
+        let Some(broker) = &self.lane.core.broker_id else { return Ok(()) };
         self.positions = self.lane.core.unstored_positions();
         if self.positions.is_empty() {
             return Ok(());
         }
         let row = |(track, next): &(Arc<Track>, u64)| PositionRow {
+            broker: broker.clone(),
             partition: track.partition(),
             next: *next,
         };
@@ -329,14 +338,15 @@ impl Writing<'_> {
             let bit = 1 << number;
             if !self.careful {
                 // Without savepoints a failure costs the whole unit, which is then run carefully.
-                self.run(work, endpoint).await?.map_err(|failed| aborted(&failed))?;
+                self.run(work, number, endpoint).await?.map_err(|failed| aborted(&failed))?;
                 work.ran.done |= bit;
                 continue;
             }
             self.tx.backend().savepoint().await?;
             let (outbox, messages) = (self.outbox.len(), self.desk.messages.len());
             // A statement that the store refuses is the handler's failure, as its own error is.
-            let outcome = self.run(work, endpoint).await.unwrap_or_else(|error| Err(error.into()));
+            let outcome =
+                self.run(work, number, endpoint).await.unwrap_or_else(|error| Err(error.into()));
             let Err(failed) = outcome else {
                 self.tx.backend().release().await?;
                 work.ran.done |= bit;
@@ -347,7 +357,8 @@ impl Writing<'_> {
             self.desk.messages.truncate(messages);
             match lane.core.verdict(&work.item, number, &failed) {
                 Verdict::Retry(wait) => {
-                    work.ran.wait = Some(work.ran.wait.unwrap_or_default().max(wait))
+                    work.ran.failed.push(number);
+                    work.ran.wait = Some(work.ran.wait.unwrap_or_default().max(wait));
                 }
                 Verdict::Dead => {
                     self.bury(work, number, endpoint, failed).await?;
@@ -362,6 +373,7 @@ impl Writing<'_> {
     async fn run(
         &mut self,
         work: &Work,
+        number: usize,
         endpoint: &dyn Endpoint,
     ) -> Result<Result<(), Failed>, StoreError> {
         let delivery = &work.item.delivery;
@@ -374,7 +386,7 @@ impl Writing<'_> {
                 Ok(envelope) => envelope,
                 Err(error) => return Ok(Err(error.into())),
             };
-        let outcome = endpoint.call_in_tx(&work.item, &envelope, self.tx, self.desk).await;
+        let outcome = endpoint.call_in_tx(number, &work.item, &envelope, self.tx, self.desk).await;
         if outcome.is_ok() {
             self.outbox.extend(self.desk.messages.drain(..).map(row_of));
         }

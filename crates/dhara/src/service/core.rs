@@ -21,6 +21,8 @@ pub(crate) struct Core {
     pub(crate) world: World,
     pub(crate) name: Arc<str>,
     pub(crate) broker: Arc<dyn Broker>,
+    /// Under which the store keeps positions; `None` where it keeps none.
+    pub(crate) broker_id: Option<Arc<str>>,
     pub(crate) store: Option<Arc<dyn ServiceStore>>,
     pub(crate) subscription: Option<Arc<dyn Subscription>>,
     pub(crate) topics: Vec<Topic>,
@@ -35,6 +37,9 @@ pub(crate) struct Core {
     stop: watch::Sender<bool>,
     error: Mutex<Option<String>>,
 }
+
+/// A handler that panics so often at one delivery will do so for ever, however long it may retry.
+const MOST_PANICS: u32 = 5;
 
 /// What a service counts from its start on.
 #[derive(Debug, Default)]
@@ -76,6 +81,7 @@ impl Core {
         Self {
             world,
             name,
+            broker_id: broker.id().filter(|_| store.is_some()),
             broker,
             store,
             subscription,
@@ -117,10 +123,12 @@ impl Core {
     /// Decides over a failure of handler `number`.
     pub(crate) fn verdict(&self, item: &Item, number: usize, failed: &Failed) -> Verdict {
         let retry = self.endpoints.get(number).map(|endpoint| endpoint.spec().retry);
+        let attempt = item.attempt(number);
         let wait = match failed.kind {
             FailureKind::Permanent => None,
+            FailureKind::Transient if failed.panicked && attempt >= MOST_PANICS => None,
             FailureKind::Transient => {
-                retry.and_then(|retry| retry.wait_after(item.failures + 1, self.world.random()))
+                retry.and_then(|retry| retry.wait_after(attempt, self.world.random()))
             }
         };
         let delivery = &item.delivery;
@@ -128,12 +136,12 @@ impl Core {
         let place = format_args!("{}/{}@{}", delivery.topic, delivery.partition, delivery.offset);
         match wait {
             Some(wait) => {
-                tracing::warn!(service = %self.name, handler, event = %place, attempt = item.failures + 1,
+                tracing::warn!(service = %self.name, handler, event = %place, attempt,
                     ?wait, error = failed.story, "a delivery failed and will be retried");
                 Verdict::Retry(wait)
             }
             None => {
-                tracing::error!(service = %self.name, handler, event = %place, attempts = item.failures + 1,
+                tracing::error!(service = %self.name, handler, event = %place, attempts = attempt,
                     error = failed.story, "a delivery goes to the dead letters");
                 Verdict::Dead
             }
@@ -159,7 +167,7 @@ impl Core {
             event_id,
             handler: endpoint.map(|endpoint| endpoint.spec().name.to_string()).unwrap_or_default(),
             error,
-            attempts: item.failures + 1,
+            attempts: number.map_or(1, |number| item.attempt(number)),
             at: self.world.now(),
         }
     }
@@ -178,7 +186,7 @@ impl Core {
 
     /// Begins to follow a partition, from `next` on.
     pub(crate) fn assign(&self, partition: TopicPartition, next: u64) -> Arc<Track> {
-        let track = Arc::new(Track::new(partition.clone(), next, self.store.is_some()));
+        let track = Arc::new(Track::new(partition.clone(), next, self.broker_id.is_some()));
         let mut tracks = self.tracks.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = tracks.insert(partition, track.clone()) {
             earlier.lose();

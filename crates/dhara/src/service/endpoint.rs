@@ -42,6 +42,7 @@ pub(crate) trait Endpoint: Send + Sync {
     /// Handles one delivery inside a transaction.
     fn call_in_tx<'a>(
         &'a self,
+        number: usize,
         item: &'a Item,
         envelope: &'a Envelope<'a>,
         tx: &'a Tx,
@@ -109,12 +110,13 @@ where
 {
     async fn call(
         &self,
+        attempt: u32,
         item: &Item,
         envelope: &Envelope<'_>,
         tx: Option<&Tx>,
         desk: &mut Desk,
     ) -> Result<(), Failed> {
-        let future = self.begin(item, envelope, tx)?;
+        let future = self.begin(attempt, item, envelope, tx)?;
         let watched = Watched { future: pin!(future), waits: &self.spec.waits };
         let outcome = AssertUnwindSafe(watched)
             .catch_unwind()
@@ -146,6 +148,7 @@ where
 
     fn begin(
         &self,
+        attempt: u32,
         item: &Item,
         envelope: &Envelope<'_>,
         tx: Option<&Tx>,
@@ -161,7 +164,7 @@ where
             tx,
             service: &self.spec.service,
             handler: &self.spec.name,
-            attempt: item.failures + 1,
+            attempt,
         };
         self.handler.call(event, &context).map_err(|error| Failed::of(&error))
     }
@@ -179,12 +182,13 @@ where
 
     fn call_in_tx<'a>(
         &'a self,
+        number: usize,
         item: &'a Item,
         envelope: &'a Envelope<'a>,
         tx: &'a Tx,
         desk: &'a mut Desk,
     ) -> BoxFuture<'a, Result<(), Failed>> {
-        Box::pin(self.call(item, envelope, Some(tx), desk))
+        Box::pin(self.call(item.attempt(number), item, envelope, Some(tx), desk))
     }
 
     fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()> {
@@ -197,7 +201,7 @@ where
                     results.skipped.push((place, number));
                     continue;
                 }
-                match self.call(item, envelope, None, desk).await {
+                match self.call(item.attempt(number), item, envelope, None, desk).await {
                     Ok(()) if desk.messages.is_empty() => {}
                     Ok(()) => {
                         let messages = desk.messages.drain(..);

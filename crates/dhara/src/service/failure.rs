@@ -115,6 +115,8 @@ fn causes_of(error: &(dyn Error + 'static)) -> Vec<String> {
 pub(crate) struct Failed {
     pub(crate) kind: FailureKind,
     pub(crate) story: String,
+    /// The handler did not return: it panicked.
+    pub(crate) panicked: bool,
 }
 
 impl Failed {
@@ -127,26 +129,27 @@ impl Failed {
                 story.push_str(&cause);
             }
         }
-        Self { kind: failure.kind(), story }
+        Self { kind: failure.kind(), story, panicked: false }
     }
 
     pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         let text = text.unwrap_or_else(|| "no message".to_owned());
-        Self { kind: FailureKind::Transient, story: format!("the handler panicked: {text}") }
+        let story = format!("the handler panicked: {text}");
+        Self { kind: FailureKind::Transient, story, panicked: true }
     }
 }
 
 impl From<DecodeError> for Failed {
     fn from(error: DecodeError) -> Self {
-        Self { kind: FailureKind::Permanent, story: error.to_string() }
+        Self { kind: FailureKind::Permanent, story: error.to_string(), panicked: false }
     }
 }
 
 impl From<EncodeError> for Failed {
     fn from(error: EncodeError) -> Self {
-        Self { kind: FailureKind::Permanent, story: error.to_string() }
+        Self { kind: FailureKind::Permanent, story: error.to_string(), panicked: false }
     }
 }
 

@@ -17,8 +17,8 @@ pub(crate) struct Item {
     pub(crate) delivery: Delivery,
     /// The handlers that have not finished with it; all where it was not looked at yet.
     pub(crate) remaining: Handlers,
-    /// How often it was tried and failed.
-    pub(crate) failures: u32,
+    /// How often a handler, by its number, has failed with it.
+    failures: Vec<(usize, u32)>,
     /// It belongs to a parked key and was taken out to be handled; see [`super::parked`].
     pub(crate) taken: bool,
     pub(crate) track: Arc<Track>,
@@ -27,7 +27,21 @@ pub(crate) struct Item {
 impl Item {
     /// A delivery that was not looked at yet.
     pub(crate) fn new(delivery: Delivery, track: Arc<Track>) -> Self {
-        Self { delivery, remaining: Handlers::MAX, failures: 0, taken: false, track }
+        Self { delivery, remaining: Handlers::MAX, failures: Vec::new(), taken: false, track }
+    }
+
+    /// Which attempt of this handler the next one is, from 1.
+    pub(crate) fn attempt(&self, handler: usize) -> u32 {
+        let failures = self.failures.iter().find(|(number, _)| *number == handler);
+        failures.map_or(1, |(_, count)| count.saturating_add(1))
+    }
+
+    /// This handler has failed once more.
+    pub(crate) fn note_failure(&mut self, handler: usize) {
+        match self.failures.iter_mut().find(|(number, _)| *number == handler) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.failures.push((handler, 1)),
+        }
     }
 
     pub(crate) fn order(&self) -> Order {

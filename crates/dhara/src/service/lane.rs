@@ -269,7 +269,10 @@ impl Lane {
             let Some(work) = works.get_mut(place) else { continue };
             work.done &= !(1 << number);
             match self.core.verdict(&work.item, number, &failed) {
-                Verdict::Retry(wait) => work.wait = Some(work.wait.unwrap_or_default().max(wait)),
+                Verdict::Retry(wait) => {
+                    work.item.note_failure(number);
+                    work.wait = Some(work.wait.unwrap_or_default().max(wait));
+                }
                 Verdict::Dead => {
                     let id = work.event_id();
                     let letter = self.core.letter(&work.item, Some(number), id, failed.story);

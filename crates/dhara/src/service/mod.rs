@@ -28,7 +28,7 @@ pub use failure::{Failure, FailureKind, HandlerError};
 pub use handler::{Configured, Handler, HandlerExt, Options, Outcome};
 pub use publisher::{PublishError, Published, Publisher};
 pub use retry::Retry;
-pub use running::{NotCaughtUp, Running, ServiceState, Status, StatusError};
+pub use running::{NotCaughtUp, Running, STOP_LIMIT, ServiceState, Status, StatusError};
 pub use start::StartError;
 pub use writer::{WriteError, Writer, Written};
 

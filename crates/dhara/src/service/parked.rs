@@ -51,8 +51,7 @@ impl Parking {
     }
 
     /// A delivery failed: its key is parked until `due`.
-    pub(crate) fn failed(&mut self, mut item: Item, due: Instant) {
-        item.failures += 1;
+    pub(crate) fn failed(&mut self, item: Item, due: Instant) {
         let order = item.order();
         self.join(item);
         if let Some(parked) = self.keys.get_mut(&order) {
@@ -139,7 +138,7 @@ mod tests {
             receipt: Receipt::new(0, 0, offset),
         };
         let track = Arc::new(Track::new(partition, 0, true));
-        Item { delivery, remaining: 1, failures: 0, taken: false, track }
+        Item::new(delivery, track)
     }
 
     #[tokio::test(start_paused = true)]

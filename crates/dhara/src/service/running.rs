@@ -24,6 +24,9 @@ pub struct Running {
     pub(crate) helpers: Vec<Task<()>>,
 }
 
+/// How long [`Running::stop`] waits for handlers that are at work.
+pub const STOP_LIMIT: Duration = Duration::from_secs(30);
+
 /// How a service is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -175,13 +178,34 @@ impl Running {
     /// Stops the service gracefully: no new deliveries; those that are being handled finish and
     /// are committed, the others are given back; positions are committed.
     ///
+    /// A handler that has not finished after [`STOP_LIMIT`] is given up where it waits, and its
+    /// delivery given back. Whoever stops waiting for the answer does not stop the ending.
+    ///
     /// # Errors
     ///
     /// When the broker could not be told; what it does not know will be delivered again.
-    pub async fn stop(mut self) -> Result<(), BrokerError> {
-        self.core.stop();
-        for worker in self.workers.drain(..) {
-            if let Err(error) = worker.await {
+    pub async fn stop(self) -> Result<(), BrokerError> {
+        let core = self.core.clone();
+        core.stop();
+        core.world.spawn(self.end()).await.unwrap_or_else(|error| {
+            let what = format!("the ending of service {} broke off", core.name);
+            Err(BrokerError::Unavailable { what, source: Some(Box::new(error)) })
+        })
+    }
+
+    async fn end(mut self) -> Result<(), BrokerError> {
+        let limit = self.core.world.instant() + STOP_LIMIT;
+        for mut worker in self.workers.drain(..) {
+            let ended = tokio::select! {
+                ended = &mut worker => ended,
+                () = self.core.world.sleep_until(limit) => {
+                    tracing::warn!(service = %self.core.name, "a handler did not end in time; what it \
+                        has in hand is delivered again");
+                    worker.abort();
+                    continue;
+                }
+            };
+            if let Err(error) = ended {
                 tracing::error!(service = %self.core.name, %error, "a task of the service ended badly");
             }
         }
@@ -191,7 +215,10 @@ impl Running {
             if self.lanes.iter().all(|lane| lane.lock().commits.is_idle()) {
                 break;
             }
-            progressed.await;
+            tokio::select! {
+                () = progressed => (),
+                () = self.core.world.sleep_until(limit) => break,
+            }
         }
         for helper in self.helpers.drain(..) {
             helper.abort();

@@ -50,15 +50,12 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
             Some(store) => Some(store.open(&self.name).await.map_err(StartError::Store)?),
             None => None,
         };
+        let topics = self.topics();
         let mut stored = HashMap::new();
         if let Some(place) = &place {
             set_up(place.as_ref(), self.setup.clone()).await.map_err(StartError::Store)?;
-            // Offsets of a broker that forgets begin anew with every process.
-            if broker.capabilities().durable {
-                stored = positions(place.as_ref()).await.map_err(StartError::Store)?;
-            }
+            stored = positions(place.as_ref(), broker.as_ref(), &self.name, &topics).await?;
         }
-        let topics = self.topics();
         let subscription = match topics.is_empty() {
             true => None,
             false => Some(self.subscribe(broker.as_ref(), &topics).await?),
@@ -219,14 +216,28 @@ impl Unit for SetUp {
     }
 }
 
-async fn positions(place: &dyn ServiceStore) -> Result<HashMap<TopicPartition, u64>, StoreError> {
-    let sql = "SELECT topic, partition, next FROM dhara_positions";
-    let mut positions = HashMap::new();
-    for row in place.query(sql, &[]).await? {
-        let topic: String = row.get("topic")?;
-        let partition =
-            TopicPartition { topic: Topic::new(topic), partition: row.get("partition")? };
-        positions.insert(partition, row.get("next")?);
+/// How far the service has come with this broker, by its store. A position past a partition's end
+/// is left out: the broker has lost messages, and others have their offsets now.
+async fn positions(
+    place: &dyn ServiceStore,
+    broker: &dyn Broker,
+    service: &str,
+    topics: &[Topic],
+) -> Result<HashMap<TopicPartition, u64>, StartError> {
+    let Some(id) = broker.id() else { return Ok(HashMap::new()) };
+    let rows = place.positions().await.map_err(StartError::Store)?;
+    let own = rows.into_iter().filter(|row| row.broker == id);
+    let mut positions: HashMap<_, _> = own.map(|row| (row.partition, row.next)).collect();
+    if positions.is_empty() {
+        return Ok(positions);
+    }
+    for row in broker.progress(service, topics).await.map_err(StartError::Broker)? {
+        let (partition, end) = (&row.partition, row.end);
+        if let Some(next) = positions.get(partition).copied().filter(|next| *next > end) {
+            positions.remove(partition);
+            tracing::error!(service, %partition, next, end, "the broker ends before what this \
+                service has done; it goes on from the broker's own position");
+        }
     }
     Ok(positions)
 }

@@ -22,6 +22,9 @@ use crate::answer::{Answer, BoxFuture};
 use crate::broker::{Headers, Topic, TopicPartition};
 use crate::world::Timestamp;
 
+/// How many bytes of keys and bodies [`ServiceStore::outbox_after`] gives at a time.
+pub const MOST_OUTBOX_BYTES: usize = 4 << 20;
+
 /// Gives every service the place for its data.
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store can do, as data.
@@ -66,7 +69,8 @@ pub trait ServiceStore: Send + Sync + fmt::Debug + 'static {
         params: &'a [Param<'a>],
     ) -> Answer<'a, Result<Vec<Row>, StoreError>>;
 
-    /// The oldest `limit` rows of the outbox after row `after`, in the order of their commit.
+    /// The oldest `limit` rows of the outbox after row `after`, in the order of their commit; fewer
+    /// where they have more than [`MOST_OUTBOX_BYTES`] together, but one at least.
     fn outbox_after(
         &self,
         after: u64,
@@ -77,7 +81,7 @@ pub trait ServiceStore: Send + Sync + fmt::Debug + 'static {
     /// Answers at once when something was committed since it answered last.
     fn outbox_changed(&self) -> Answer<'_, ()>;
 
-    /// How far the service has come, one row for each partition it has begun.
+    /// How far the service has come, one row for each partition of a broker that it has begun.
     fn positions(&self) -> Answer<'_, Result<Vec<PositionRow>, StoreError>>;
 
     /// The oldest `limit` dead letters after number `after`, each with its own number.
@@ -138,6 +142,8 @@ pub struct InboxRow<'a> {
 /// How far the service has come in a partition: everything below `next` is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionRow {
+    /// The broker whose offsets these are, by its [`crate::broker::Broker::id`].
+    pub broker: Arc<str>,
     /// The partition.
     pub partition: TopicPartition,
     /// The offset of the next delivery that is not done.

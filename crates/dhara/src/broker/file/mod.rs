@@ -241,6 +241,10 @@ impl FileBroker {
 }
 
 impl Broker for FileBroker {
+    fn id(&self) -> Option<Arc<str>> {
+        Some(format!("log-{:016x}", self.log.id()).into())
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durable: true,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Notify;
 
-use super::super::{OutboxRow, Param};
+use super::super::{MOST_OUTBOX_BYTES, OutboxRow, Param};
 use super::headers;
 use super::statement::{self, integer};
 
@@ -161,7 +161,13 @@ impl Tail {
             return None;
         }
         let start = state.rows.partition_point(|row| row.sequence <= after);
-        Some(state.rows.range(start..).take(limit).cloned().collect())
+        let mut bytes = 0;
+        let fits = |row: &&OutboxRow| {
+            let is_first = bytes == 0;
+            bytes += size_of(row);
+            is_first || bytes <= MOST_OUTBOX_BYTES
+        };
+        Some(state.rows.range(start..).take(limit).take_while(fits).cloned().collect())
     }
 
     pub(super) async fn changed(&self) {

@@ -19,12 +19,21 @@ use super::writer::{Writer, refuse};
 use super::{error, headers, schema};
 use crate::answer::Answer;
 use crate::broker::{Topic, TopicPartition};
+use crate::store::MOST_OUTBOX_BYTES;
 use crate::world::disk::Lock;
 use crate::world::{Timestamp, World};
 
-const OUTBOX_AFTER: &str = "SELECT sequence, topic, key, headers, timestamp, body
-    FROM dhara_outbox WHERE sequence > $1 ORDER BY sequence LIMIT $2";
-const POSITIONS: &str = "SELECT topic, \"partition\", next FROM dhara_positions";
+/// SQLite knows the length of a body without reading it.
+const OUTBOX_AFTER: &str = "SELECT o.sequence, topic, key, headers, timestamp, body
+    FROM dhara_outbox o JOIN (
+        SELECT sequence, sum(length(body) + coalesce(length(key), 0)) OVER (
+            ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS bytes, row_number() OVER (ORDER BY sequence) AS number
+        FROM (SELECT sequence, body, key FROM dhara_outbox WHERE sequence > $1
+            ORDER BY sequence LIMIT $2)
+    ) s ON s.sequence = o.sequence
+    WHERE bytes <= $3 OR number = 1 ORDER BY o.sequence";
+const POSITIONS: &str = "SELECT broker, topic, \"partition\", next FROM dhara_positions";
 const DEAD_LETTERS_AFTER: &str = "SELECT number, topic, \"partition\", \"offset\", key, headers,
         event_id, handler, error, attempts, at, body
     FROM dhara_dead_letters WHERE number > $1 ORDER BY number LIMIT $2";
@@ -123,7 +132,11 @@ impl ServiceStore for SqlitePlace {
             return Answer::now(Ok(rows));
         }
         Answer::later(async move {
-            let params = [Param::Int(integer(after)), Param::Int(count(limit))];
+            let params = [
+                Param::Int(integer(after)),
+                Param::Int(count(limit)),
+                Param::Int(count(MOST_OUTBOX_BYTES)),
+            ];
             let rows = self.inner.readers.query(OUTBOX_AFTER, &params).await?;
             rows.iter().map(outbox_row).collect()
         })
@@ -137,7 +150,11 @@ impl ServiceStore for SqlitePlace {
         Answer::later(async move {
             let rows = self.inner.readers.query(POSITIONS, &[]).await?;
             rows.iter()
-                .map(|row| Ok(PositionRow { partition: partition(row)?, next: row.get("next")? }))
+                .map(|row| {
+                    let broker: String = row.get("broker")?;
+                    let (partition, next) = (partition(row)?, row.get("next")?);
+                    Ok(PositionRow { broker: broker.into(), partition, next })
+                })
                 .collect()
         })
     }

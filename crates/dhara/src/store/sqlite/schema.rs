@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `dhara_inbox` | a handler has finished with an event | by handler and event id. There is no rowid: ids that rise with time make every insert an append at the right edge of the handler's rows |
 //! | `dhara_outbox` | an event that is committed and not yet published | by `sequence`, which the writer gives and never gives again |
-//! | `dhara_positions` | everything below `next` of a partition is done | by topic and partition |
+//! | `dhara_positions` | everything below `next` of a partition of a broker is done | by broker, topic and partition |
 //! | `dhara_dead_letters` | an event that could not be handled | by `number`, in the order of giving up |
 //! | `dhara_counters` | a number that must not go back | `outbox` is the highest sequence that was given when rows were last removed |
 //! | `dhara_migrations` | a version of these tables that was made here | by version |
@@ -26,7 +26,8 @@ use super::error;
 
 /// Version `n` of the tables is what the first `n` of these have made. They are never edited: a
 /// change is one more.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE dhara_inbox (
     handler TEXT NOT NULL,
     event BLOB NOT NULL,
@@ -68,7 +69,20 @@ CREATE TABLE dhara_counters (
     name TEXT NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- Positions of version 1 do not say whose they are. A service goes on from the broker's own
+-- position, and its inbox knows what comes again.
+DROP TABLE dhara_positions;
+CREATE TABLE dhara_positions (
+    broker TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    \"partition\" INTEGER NOT NULL,
+    next INTEGER NOT NULL,
+    PRIMARY KEY (broker, topic, \"partition\")
+) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Makes what is missing of the framework's tables, all of it or nothing.
 pub(super) fn migrate(connection: &mut Connection, place: &str) -> Result<(), StoreError> {

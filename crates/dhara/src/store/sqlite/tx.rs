@@ -13,7 +13,7 @@ use crate::answer::Answer;
 const INBOX_ADD: &str = "INSERT INTO dhara_inbox VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const INBOX_HAS: &str = "SELECT 1 FROM dhara_inbox WHERE handler = ?1 AND event = ?2";
 const OUTBOX_REMOVE: &str = "DELETE FROM dhara_outbox WHERE sequence BETWEEN ?1 AND ?2";
-const POSITION: &str = "INSERT INTO dhara_positions VALUES (?1, ?2, ?3)
+const POSITION: &str = "INSERT INTO dhara_positions VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET next = excluded.next WHERE excluded.next > next";
 const DEAD_LETTER: &str = "INSERT INTO dhara_dead_letters (topic, \"partition\", \"offset\", key,
         headers, event_id, handler, error, attempts, at, body)
@@ -96,6 +96,7 @@ impl TxBackend for SqliteTx {
         self.with(|session| {
             rows.iter().try_for_each(|row| {
                 let params = [
+                    Param::Text(&row.broker),
                     Param::Text(row.partition.topic.as_str()),
                     Param::from(row.partition.partition),
                     Param::Int(integer(row.next)),

@@ -202,7 +202,8 @@ fn gave_up() -> StoreError {
 }
 
 fn position(partition: u32, next: u64) -> PositionRow {
-    PositionRow { partition: TopicPartition { topic: Topic::from("orders"), partition }, next }
+    let partition = TopicPartition { topic: Topic::from("orders"), partition };
+    PositionRow { broker: "log-1".into(), partition, next }
 }
 
 fn letter(offset: u64) -> DeadLetter {

@@ -193,12 +193,13 @@ pub async fn the_outbox_tells_of_a_change(store: Arc<dyn Store>) {
     place.outbox_changed().await;
 }
 
-/// A position rises or stays, and is there after a restart.
+/// A position rises or stays, and is there after a restart; each broker's by itself.
 pub async fn positions_never_go_back(store: Arc<dyn Store>) {
     let place = open(&store).await;
+    let elsewhere = PositionRow { broker: "log-2".into(), ..position(0, 2) };
     for rows in [
         vec![position(0, 5), position(1, 3)],
-        vec![position(0, 9), position(1, 2)],
+        vec![position(0, 9), position(1, 2), elsewhere.clone()],
         vec![position(0, 7), position(1, 3)],
     ] {
         submit(&place, move |tx| {
@@ -210,8 +211,8 @@ pub async fn positions_never_go_back(store: Arc<dyn Store>) {
     }
     place.close().await;
     let mut rows = open(&store).await.positions().await.expect("positions are read");
-    rows.sort_by(|a, b| a.partition.cmp(&b.partition));
-    assert_eq!(rows, [position(0, 9), position(1, 3)]);
+    rows.sort_by(|a, b| (&a.broker, &a.partition).cmp(&(&b.broker, &b.partition)));
+    assert_eq!(rows, [position(0, 9), position(1, 3), elsewhere]);
 }
 
 /// A dead letter is what it was, whatever bytes it is made of.
