@@ -281,3 +281,20 @@ fn frames_that_a_failed_write_left_behind_are_never_taken_for_later_ones() {
     let log = open(&disk).unwrap();
     assert_eq!(read_from(&log, &orders(0), 0), [(0, "written".to_owned())]);
 }
+
+#[test]
+fn a_process_with_too_many_open_files_appends_again_once_it_has_fewer() {
+    let disk = SimDisk::new();
+    let log = open(&disk).unwrap();
+    log.create_topic("orders", 2).unwrap();
+    let value = "x".repeat(3 << 10);
+    append(&log, &orders(0), &[&value]).unwrap();
+    append(&log, &orders(0), &[&value]).unwrap();
+    disk.set_out_of_files(true);
+    let refused = append(&log, &orders(0), &[&value]).unwrap_err();
+    assert!(matches!(refused, LogError::Io { .. }), "the next segment was opened: {refused}");
+    disk.set_out_of_files(false);
+    assert_eq!(append(&log, &orders(0), &[&value]).unwrap(), 2);
+    drop(log);
+    assert_eq!(read_from(&open(&disk).unwrap(), &orders(0), 0).len(), 3);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dhara::broker::Batch;
 use dhara::store::Param;
+use dhara::world::timeout;
 use dhara::{Failure, FailureKind, HandlerExt, Retry, Service, State};
 
 use crate::support::{
@@ -283,5 +284,73 @@ async fn bad_bytes_go_to_the_dead_letters_with_the_place_and_the_reason() {
         let found: Option<String> = row.get("event_id").unwrap();
         assert_eq!(found.as_deref(), event_id, "case {number}: {error}");
     }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_always_panics_gives_up_although_it_may_retry_for_ever() {
+    async fn panics(_: OrderCreated) {
+        panic!("as always");
+    }
+    let system = System::mem().await;
+    let service = Service::new("panics").on(panics.retry(Retry::forever()));
+    let running = service.start(&system.broker).await.unwrap();
+    system.publisher().publish(&order("a", 1)).await.unwrap();
+    let letters = system.read("panics.dead-letters", 1).await;
+    assert_eq!(letters.len(), 1);
+    running.stop().await.unwrap();
+}
+
+/// A handler that waits until it is let go.
+#[derive(Clone, Default)]
+struct Gate {
+    entered: Arc<tokio::sync::Notify>,
+    open: Arc<tokio::sync::Notify>,
+    ledger: Ledger,
+}
+
+async fn wait_at(order: OrderCreated, State(gate): State<Gate>) {
+    gate.entered.notify_one();
+    gate.open.notified().await;
+    gate.ledger.add(&order.order_id, order.amount);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_whose_caller_has_gone_still_ends_and_the_next_start_gets_everything() {
+    let system = System::mem().await;
+    let gate = Gate::default();
+    let service = || Service::new("gated").state(gate.clone()).on(wait_at);
+    let running = service().start(&system.broker).await.unwrap();
+    system.publisher().publish(&order("a", 1)).await.unwrap();
+    gate.entered.notified().await;
+    let given_up = timeout(Duration::from_millis(1), running.stop()).await;
+    assert!(given_up.is_none(), "the handler was still at work");
+    gate.open.notify_one();
+
+    let began = system.world.instant();
+    let running = service().start(&system.broker).await.unwrap();
+    system.publisher().publish(&order("a", 2)).await.unwrap();
+    gate.entered.notified().await;
+    gate.open.notify_one();
+    gate.ledger.until("both handled", |ledger| ledger.of("a") == [1, 2]).await;
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(5), "the partition came after {waited:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_never_ends_does_not_keep_the_service_from_stopping() {
+    let system = System::mem().await;
+    let gate = Gate::default();
+    let service = || Service::new("gated").state(gate.clone()).on(wait_at);
+    let running = service().start(&system.broker).await.unwrap();
+    system.publisher().publish(&order("a", 1)).await.unwrap();
+    gate.entered.notified().await;
+    running.stop().await.unwrap();
+
+    let running = service().start(&system.broker).await.unwrap();
+    gate.entered.notified().await;
+    gate.open.notify_one();
+    gate.ledger.until("delivered again", |ledger| ledger.of("a") == [1]).await;
     running.stop().await.unwrap();
 }

@@ -181,3 +181,56 @@ async fn a_read_waits_until_an_event_has_had_its_effect() {
     assert!(waited.expect_err("no such event").to_string().contains("was not there"));
     running.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_service_that_comes_to_another_broker_leaves_nothing_out_there() {
+    let system = System::mem().await;
+    let mut expected = Vec::new();
+    for (log, ids) in [("first", ["a", "b", "c"]), ("second", ["d", "e", "f"])] {
+        let broker = system.log(log).await;
+        for id in ids {
+            let event_id = format!("evt_{id}");
+            broker.publish(Batch::One(order_message(&event_id, id, 1))).await.unwrap();
+            expected.push((id.to_owned(), 1));
+        }
+        for _ in 0..2 {
+            let service = Service::new("payment").store(system.store.clone()).setup(TABLE);
+            let running = service.on(charge).start(&broker).await.unwrap();
+            eventually("all charged", || async {
+                (charges(&running).await == expected).then_some(())
+            })
+            .await;
+            running.stop().await.unwrap();
+        }
+        broker.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn published_rows_that_could_not_be_removed_are_removed_later() {
+    let system = System::mem().await;
+    let service = Service::new("payment")
+        .store(system.store.clone())
+        .setup(TABLE)
+        .setup("CREATE TABLE IF NOT EXISTS full (disk INTEGER)")
+        .setup("INSERT INTO full VALUES (1)")
+        .setup(
+            "CREATE TRIGGER IF NOT EXISTS refuse BEFORE DELETE ON dhara_outbox
+             WHEN (SELECT count(*) FROM full) > 0 BEGIN SELECT RAISE(ABORT, 'no room'); END",
+        )
+        .on(charge);
+    let running = service.start(&system.broker).await.unwrap();
+    system.broker.publish(Batch::One(order_message("evt_1", "a", 1))).await.unwrap();
+    assert_eq!(system.read("payments", 1).await.len(), 1);
+    assert_eq!(running.status().await.unwrap().outbox, 1);
+    let mend = |tx: Tx| async move {
+        tx.execute("DELETE FROM full", &[]).await?;
+        Ok::<_, StoreError>(((), ()))
+    };
+    running.writer().unwrap().write(mend).await.unwrap();
+    eventually("the row to be removed", || async {
+        (running.status().await.unwrap().outbox == 0).then_some(())
+    })
+    .await;
+    running.stop().await.unwrap();
+}

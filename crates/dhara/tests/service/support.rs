@@ -40,12 +40,18 @@ pub(crate) struct System {
     pub(crate) world: World,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) store: Arc<dyn Store>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl System {
     pub(crate) async fn mem() -> Self {
         Self::with("mem:").await
+    }
+
+    /// Another embedded log in the same folder as everything else.
+    pub(crate) async fn log(&self, name: &str) -> Arc<dyn Broker> {
+        let url = format!("file:{}", self.dir.path().join(name).display());
+        broker::open(&url, &self.world).await.unwrap()
     }
 
     async fn with(broker_url: &str) -> Self {
@@ -54,7 +60,7 @@ impl System {
         let broker = broker::open(broker_url, &world).await.unwrap();
         let store_url = format!("sqlite:{}", dir.path().join("store").display());
         let store = store::open(&store_url, &world).await.unwrap();
-        Self { world, broker, store, _dir: dir }
+        Self { world, broker, store, dir }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {

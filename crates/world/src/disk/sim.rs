@@ -27,7 +27,11 @@ struct State {
     calls: u64,
     fault: Option<Fault>,
     capacity: Option<u64>,
+    out_of_files: bool,
 }
+
+/// Linux's number for "too many open files".
+const EMFILE: i32 = 24;
 
 /// A call that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,7 @@ impl SimDisk {
                 calls: 0,
                 fault: None,
                 capacity: None,
+                out_of_files: false,
             })),
         }
     }
@@ -104,6 +109,11 @@ impl SimDisk {
     /// [`io::ErrorKind::StorageFull`].
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
+    }
+
+    /// Lets every opening of a file fail with `EMFILE`, as when the process has too many open.
+    pub fn set_out_of_files(&self, out_of_files: bool) {
+        self.state().out_of_files = out_of_files;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,6 +177,9 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut state = self.state();
+        if state.out_of_files {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
         let file = match (state.file(path), mode) {
             (Ok(_), OpenMode::New) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Ok(file), _) => file,

@@ -25,8 +25,8 @@ use tokio::sync::oneshot;
 use crate::answer::BoxFuture;
 use crate::broker::{Topic, TopicPartition};
 use crate::store::{
-    DeadLetter, InboxRow, OutboxRow, Param, PositionRow, Row, ServiceStore, Store, StoreError, Tx,
-    Unit,
+    DeadLetter, InboxRow, MOST_OUTBOX_BYTES, OutboxRow, Param, PositionRow, Row, ServiceStore,
+    Store, StoreError, Tx, Unit,
 };
 use crate::world::Timestamp;
 
@@ -48,6 +48,7 @@ macro_rules! store_conformance_cases {
             the_outbox_outlives_a_restart
             published_rows_leave_the_outbox
             a_sequence_is_never_given_twice
+            large_rows_of_the_outbox_come_a_few_at_a_time
             the_outbox_tells_of_a_change
             positions_never_go_back
             dead_letters_come_back_untouched

@@ -147,6 +147,36 @@ pub async fn published_rows_leave_the_outbox(store: Arc<dyn Store>) {
     }
 }
 
+/// Whoever reads the outbox needs memory for a few large rows, not for all; one comes always.
+pub async fn large_rows_of_the_outbox_come_a_few_at_a_time(store: Arc<dyn Store>) {
+    const SIZES: [usize; 6] = [MOST_OUTBOX_BYTES / 3, 10, MOST_OUTBOX_BYTES + 1, 1, 2, 3];
+    let place = open(&store).await;
+    for size in SIZES {
+        let body = vec![b'x'; size];
+        submit(&place, move |tx| {
+            let body = body.clone();
+            async move { add_event(&tx, body).await }
+        })
+        .await
+        .expect("the unit is committed");
+    }
+    // From memory, and from where the store keeps it.
+    for _ in 0..2 {
+        let place = open(&store).await;
+        let (mut after, mut given) = (0, Vec::new());
+        while given.len() < SIZES.len() {
+            let rows = place.outbox_after(after, 100).await.expect("the outbox is read");
+            after = rows.last().expect("a row comes always").sequence;
+            let sizes: Vec<usize> = rows.iter().map(|row| row.body.len()).collect();
+            let fits = sizes.iter().sum::<usize>() <= MOST_OUTBOX_BYTES || sizes.len() == 1;
+            assert!(fits, "rows of {sizes:?} bytes came together");
+            given.extend(sizes);
+        }
+        assert_eq!(given, SIZES);
+        place.close().await;
+    }
+}
+
 /// Also when the outbox is empty and the store was opened anew, sequences go on upwards.
 pub async fn a_sequence_is_never_given_twice(store: Arc<dyn Store>) {
     let mut last = 0;
