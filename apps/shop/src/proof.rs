@@ -109,7 +109,7 @@ struct Figures {
 
 impl Auditor {
     pub(crate) fn open(sources: Sources, dir: &std::path::Path) -> Result<Self, LedgerError> {
-        let book = Book::open(&sources.world, dir)?;
+        let book = Book::open(&sources.world, dir, sources.broker.id().as_deref())?;
         Ok(Self { sources: Arc::new(sources), book, last: Arc::default() })
     }
 

@@ -4,10 +4,11 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers may fail it")]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dhara::broker::{Headers, Topic};
-use dhara::world::World;
+use dhara::world::{Random, World};
 use dhara::{DecodeError, Encoder, Envelope, Event, Limits, Origin};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -325,6 +326,50 @@ fn bad_binary_cloud_events_are_told_as_well() {
     for body in [&b"{"[..], b"", b"\xff", deep("[", "]").as_bytes()] {
         assert_names_event(&read(&cloud_headers(&[]), body).unwrap_err());
     }
+}
+
+/// Bodies of each format with some bytes changed, cut out, doubled or moved, for a while. Whatever
+/// still reads is written as something that reads.
+#[test]
+fn bodies_damaged_at_random_read_or_are_an_error() {
+    let seconds = std::env::var("DHARA_FUZZ_SECONDS").map_or(2, |text| text.parse().unwrap());
+    let random = Random::from_seed(11);
+    let extra = with(r#""source""#, r#""version":2,"other":[1.5e3,"\u00e9"],"source""#);
+    let mut cloud = Vec::new();
+    Envelope::parse(extra.as_bytes()).unwrap().write_cloud_event(&mut cloud);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(seconds) {
+        for whole in [own(DATA).as_bytes(), extra.as_bytes(), &cloud] {
+            let body = damaged(whole, &random);
+            let Ok(envelope) = Envelope::parse(&body) else { continue };
+            let _ = envelope.data::<OrderCreated>();
+            let (mut native, mut cloud) = (Vec::new(), Vec::new());
+            if envelope.raw_data().is_ok() {
+                envelope.write(&mut native);
+                envelope.write_cloud_event(&mut cloud);
+                for again in [&native, &cloud] {
+                    let read = Envelope::parse(again).map(|read| read.id.to_string());
+                    assert_eq!(read.unwrap(), envelope.id.to_string(), "{}", body.escape_ascii());
+                }
+            }
+        }
+    }
+}
+
+fn damaged(body: &[u8], random: &Random) -> Vec<u8> {
+    let mut body = body.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.below(body.len() as u64 + 1) as usize;
+        let end = body.len().min(at + random.below(12) as usize);
+        let piece = body[at..end].to_vec();
+        match random.below(4) {
+            0 => drop(body.splice(at..end, [])),
+            1 => drop(body.splice(at..at, piece)),
+            2 => drop(body.splice(at..end, piece.into_iter().rev())),
+            _ => body.insert(at, random.next_u64() as u8),
+        }
+    }
+    body
 }
 
 proptest! {

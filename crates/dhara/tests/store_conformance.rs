@@ -54,14 +54,18 @@ macro_rules! over_sqlite {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let store = super::sqlite_in_a_folder(stringify!($case)).await;
-                dhara::testing::store_conformance::$case(store).await;
+                for _ in 0..dhara::testing::runs() {
+                    let store = super::sqlite_in_a_folder(stringify!($case)).await;
+                    dhara::testing::store_conformance::$case(store).await;
+                }
             })*
         }
         mod sqlite_temporary_on_one_thread {
             $(#[tokio::test]
             async fn $case() {
-                dhara::testing::store_conformance::$case(super::temporary()).await;
+                for _ in 0..dhara::testing::runs() {
+                    dhara::testing::store_conformance::$case(super::temporary()).await;
+                }
             })*
         }
     };

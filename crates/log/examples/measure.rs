@@ -12,7 +12,8 @@ use dhara_log::{Append, Committer, Log, Options, TopicPartition};
 use dhara_world::disk::RealDisk;
 
 fn main() {
-    let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "/tmp/dhara-measure".into()));
+    let dir = std::env::args().nth(1).map(PathBuf::from);
+    let dir = dir.unwrap_or_else(|| std::env::temp_dir().join("dhara-measure"));
     drop(std::fs::remove_dir_all(&dir));
     std::fs::create_dir_all(&dir).unwrap();
     println!("bare write of 256 B and fdatasync, zeroed file: {:?}", bare(&dir.join("bare")));

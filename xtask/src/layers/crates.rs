@@ -117,6 +117,23 @@ pub(super) fn without_reason(packages: &[Package], reasons: &str) -> Vec<String>
     names.into_iter().map(told).collect()
 }
 
+/// The crates that `reasons` has a row for, and that none of ours depends on.
+pub(super) fn without_use(packages: &[Package], reasons: &str) -> Vec<String> {
+    let (_, table) = reasons.split_once("\n## Dependencies\n").unwrap_or_default();
+    let used = |name: &str| {
+        packages.iter().flat_map(|package| &package.dependencies).any(|other| other.name == name)
+    };
+    table
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .filter(|name| !used(name))
+        .map(|name| {
+            format!("ARCHITECTURE.md: a line tells why `{name}` is a dependency: it is none")
+        })
+        .collect()
+}
+
 fn wrong_way(package: &Package, place: usize, name: &str) -> Option<String> {
     if self::place(name).is_some_and(|other| other >= place) {
         return Some(format!("a crate sees only those before it in {}", ROOMS.join(", ")));
@@ -204,6 +221,15 @@ mod tests {
             [package("dhara", &["tokio", "serde"]), package("shop", &["dhara", "tokio"])];
         let said = without_reason(&packages, "| `serde` | JSON |");
         assert_eq!(said, ["ARCHITECTURE.md: no line tells why `tokio` is a dependency"]);
+    }
+
+    #[test]
+    fn a_reason_for_what_nobody_uses_is_named() {
+        let packages = [package("dhara", &["tokio"])];
+        let reasons = "| `lexer` | no row of ours |\n\n## Dependencies\n\n| crate | why |\n\
+                       | `syn` | reads Rust |\n| `tokio` | the runtime |\n";
+        let said = without_use(&packages, reasons);
+        assert_eq!(said, ["ARCHITECTURE.md: a line tells why `syn` is a dependency: it is none"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome {
     let reasons = std::fs::read_to_string(workspace.root.join("ARCHITECTURE.md"))
         .map_err(|error| format!("cannot read ARCHITECTURE.md: {error}"))?;
     complaints.extend(crates::without_reason(&packages, &reasons));
+    complaints.extend(crates::without_use(&packages, &reasons));
     let mut paths = 0;
     for rules in modules::RULES {
         let package = workspace.package(rules.package)?;

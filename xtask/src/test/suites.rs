@@ -1,7 +1,7 @@
 //! Tests that need more than Rust, or that are worth a line of their own in the summary.
 
 use super::parts::cargo_test;
-use super::tools::{CHROMEDRIVER, CHROMIUM, Tool};
+use super::tools::{CHROMIUM, Tool};
 use super::{Run, tally};
 use crate::Outcome;
 
@@ -22,7 +22,7 @@ pub(super) const SUITES: &[Suite] = &[Suite {
     about: "the shop's page in a real Chromium",
     package: "shop",
     test: "page",
-    needs: &[CHROMIUM, CHROMEDRIVER],
+    needs: &[CHROMIUM],
 }];
 
 impl Suite {

@@ -15,10 +15,11 @@ pub(super) struct Tool {
     pub(super) package: &'static str,
 }
 
-pub(super) const CHROMIUM: Tool =
-    Tool { programs: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" };
-pub(super) const CHROMEDRIVER: Tool =
-    Tool { programs: &["chromedriver"], package: "chromium-driver" };
+/// The tests of the page drive it themselves, over its own protocol.
+pub(super) const CHROMIUM: Tool = Tool {
+    programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+    package: "chromium",
+};
 
 impl Tool {
     /// Makes sure that the tool is there; the error says what to install.

@@ -30,6 +30,17 @@ const SCHEMA: &str = "
     ) WITHOUT ROWID;
 ";
 
+/// Forgets the places in another broker than BROKER: its offsets count from 0 again.
+const TURN_TO: &str = "
+    CREATE TABLE IF NOT EXISTS broker (id TEXT PRIMARY KEY);
+    DELETE FROM tails WHERE NOT EXISTS (SELECT 1 FROM broker WHERE id = BROKER);
+    UPDATE open_orders SET in_0 = -1, at_0 = -1, in_1 = -1, at_1 = -1,
+        in_2 = -1, at_2 = -1, in_3 = -1, at_3 = -1
+        WHERE NOT EXISTS (SELECT 1 FROM broker WHERE id = BROKER);
+    DELETE FROM broker;
+    INSERT INTO broker SELECT BROKER WHERE BROKER IS NOT NULL;
+";
+
 /// What was learnt of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
@@ -62,8 +73,15 @@ pub(super) struct Orders {
 pub(super) struct Book(Ledger);
 
 impl Book {
-    pub(super) fn open(world: &World, dir: &Path) -> Result<Self, LedgerError> {
-        Ok(Self(Ledger::open(world, &dir.join("audit.db"), SCHEMA)?))
+    /// Opens it, for the broker of this id; `None` for one that begins anew with each process.
+    pub(super) fn open(
+        world: &World,
+        dir: &Path,
+        broker: Option<&str>,
+    ) -> Result<Self, LedgerError> {
+        let id = broker.map_or("NULL".to_owned(), |id| format!("'{}'", id.replace('\'', "''")));
+        let schema = [SCHEMA, &TURN_TO.replace("BROKER", &id)].concat();
+        Ok(Self(Ledger::open(world, &dir.join("audit.db"), &schema)?))
     }
 
     /// A figure, 0 where it was never added to.
@@ -295,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn an_accepted_order_is_in_flight_while_its_event_is_undelivered_and_lost_after() {
         let dir = Folder::new("book");
-        let book = Book::open(&World::real(), dir.path()).unwrap();
+        let book = Book::open(&World::real(), dir.path(), Some("it's a log")).unwrap();
         learn(&book, known(true, false, Some(7))).await;
         let before = sorted(&book, 7).await;
         assert_eq!((before.in_flight, before.lost), (1, 0));
@@ -308,9 +326,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn places_in_another_broker_are_forgotten() {
+        let dir = Folder::new("book");
+        let open = |broker| Book::open(&World::real(), dir.path(), broker).unwrap();
+        for (before, after, kept) in [
+            (Some("it's a log"), Some("it's a log"), true),
+            (Some("it's a log"), Some("another"), false),
+            (Some("another"), None, false),
+            (None, None, false),
+            (None, Some("another"), false),
+        ] {
+            let mut lesson = Lesson { tails: HashMap::from([((0, 3), 8)]), ..Lesson::default() };
+            *lesson.order("order_1".to_owned()) = known(true, false, Some(7));
+            open(before).keep(&mut lesson).await.unwrap();
+            let book = open(after);
+            assert_eq!(book.tails().await.unwrap().is_empty(), !kept, "{before:?}, {after:?}");
+            let orders = sorted(&book, 0).await;
+            assert_eq!((orders.in_flight, orders.lost), (u64::from(kept), u64::from(!kept)));
+        }
+    }
+
+    #[tokio::test]
     async fn an_event_that_is_seen_after_its_order_was_closed_opens_nothing() {
         let dir = Folder::new("book");
-        let book = Book::open(&World::real(), dir.path()).unwrap();
+        let book = Book::open(&World::real(), dir.path(), Some("it's a log")).unwrap();
         learn(&book, known(true, true, None)).await;
         learn(&book, known(false, false, Some(7))).await;
         assert_eq!(sorted(&book, 7).await.settling, 1);
@@ -320,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn a_receipt_that_comes_after_the_end_closes_the_order() {
         let dir = Folder::new("book");
-        let book = Book::open(&World::real(), dir.path()).unwrap();
+        let book = Book::open(&World::real(), dir.path(), Some("it's a log")).unwrap();
         for (known, unanswered) in [(known(false, true, Some(7)), 1), (known(true, false, None), 0)]
         {
             learn(&book, known).await;

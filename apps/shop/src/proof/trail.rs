@@ -30,8 +30,12 @@ pub(super) async fn read(
     let Some((name, groups)) = TOPICS.get(number) else { return Ok(()) };
     let topic = Topic::from(*name);
     let mut ends = HashMap::new();
+    let broker = sources.broker.id();
     for group in *groups {
-        let done = positions(sources.store(group)?, name).await?;
+        let done = match &broker {
+            Some(broker) => positions(sources.store(group)?, broker, name).await?,
+            None => HashMap::new(),
+        };
         let topics = std::slice::from_ref(&topic);
         for row in sources.broker.progress(group, topics).await? {
             let partition = row.partition.partition;
@@ -62,9 +66,13 @@ pub(super) async fn read(
 }
 
 /// How far a service has come in the topic, as its own store says: the broker's word may be older.
-async fn positions(store: &dyn ServiceStore, topic: &str) -> Result<HashMap<u32, u64>, AuditError> {
-    let query = "SELECT \"partition\", next FROM dhara_positions WHERE topic = $1";
-    let rows = store.query(query, &[Param::from(topic)]).await?;
+async fn positions(
+    store: &dyn ServiceStore,
+    broker: &str,
+    topic: &str,
+) -> Result<HashMap<u32, u64>, AuditError> {
+    let query = "SELECT \"partition\", next FROM dhara_positions WHERE broker = $1 AND topic = $2";
+    let rows = store.query(query, &[Param::from(broker), Param::from(topic)]).await?;
     let position = |row: &Row| Ok((row.get("partition")?, row.get("next")?));
     rows.iter().map(position).collect()
 }

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::support::{Shop, program, run};
+use super::support::{Shop, number, program, run};
 
 async fn refusal(arguments: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -62,4 +62,26 @@ async fn a_broker_that_keeps_nothing_serves_as_well() {
     let id = shop.order("user_1", "tea-sylhet", 1).await;
     assert_eq!(shop.ended(&id).await["status"], "confirmed");
     assert_eq!(shop.get("/health").await["broker"], "mem:");
+}
+
+/// One broker's offsets mean nothing in another, nor those of one that keeps nothing in its next
+/// process: no event is passed over for them, and the proof is not misled.
+#[tokio::test]
+async fn a_shop_on_another_broker_begins_there_anew() {
+    let mut shop = Shop::start().await;
+    let log = format!("file:{}", shop.data().join("log2").display());
+    let mut placed = 0;
+    for broker in ["mem:", "mem:", &log] {
+        shop.terminate().await;
+        shop.restart(&["--broker", broker]).await;
+        shop.stop_service("payment").await;
+        for _ in 0..20 {
+            shop.order("user_1", "tea-sylhet", 1).await;
+        }
+        placed += 20;
+        let proof = shop.until("they are known", "/proof", |proof| proof["sold"] == placed).await;
+        assert_eq!((number(&proof, "inFlight"), number(&proof, "lost")), (20, 0), "{proof}");
+        shop.start_service("payment").await;
+        shop.settled(placed).await;
+    }
 }

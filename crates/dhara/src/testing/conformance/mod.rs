@@ -32,6 +32,7 @@ pub use kit::Kit;
 
 use crate::answer::BoxFuture;
 use crate::broker::{Broker, BrokerError};
+use crate::testing::runs;
 use crate::world::World;
 
 /// Opens brokers of one back end, all on the same data, which is empty at first.
@@ -211,24 +212,26 @@ macro_rules! test_broker_checks {
     ([$factory:tt $lacks:tt []] $($room:ident::$name:ident)*) => {$(
         #[tokio::test]
         async fn $name() {
-            $crate::testing::conformance::expect(stringify!($name), $factory(), &$lacks).await;
+            $crate::testing::conformance::expect(stringify!($name), $factory, &$lacks).await;
         }
     )*};
     ([$factory:tt $lacks:tt [threads]] $($room:ident::$name:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
         async fn $name() {
-            $crate::testing::conformance::expect(stringify!($name), $factory(), &$lacks).await;
+            $crate::testing::conformance::expect(stringify!($name), $factory, &$lacks).await;
         }
     )*};
     ([$factory:tt $lacks:tt [paused]] $($room:ident::$name:ident)*) => {$(
         #[tokio::test(start_paused = true)]
         async fn $name() {
-            $crate::testing::conformance::expect(stringify!($name), $factory(), &$lacks).await;
+            $crate::testing::conformance::expect(stringify!($name), $factory, &$lacks).await;
         }
     )*};
 }
 
 /// Runs a check as a test: it passes, or its back end lacks what it is known to lack.
+///
+/// It runs [`runs`] times, each with a factory that `make` gives.
 ///
 /// # Panics
 ///
@@ -238,13 +241,15 @@ macro_rules! test_broker_checks {
     clippy::print_stdout,
     reason = "a test fails by a panic and tells by printing"
 )]
-pub async fn expect(name: &str, factory: impl Factory, lacks: &[&str]) {
-    match run(name, Arc::new(factory)).await {
-        Ok(Outcome::Passed) => {}
-        Ok(Outcome::Lacks(what)) if lacks.contains(&what) => {
-            println!("{name}: not checked, as this back end is not able to: {what}");
+pub async fn expect<F: Factory>(name: &str, make: impl Fn() -> F, lacks: &[&str]) {
+    for _ in 0..runs() {
+        match run(name, Arc::new(make())).await {
+            Ok(Outcome::Passed) => {}
+            Ok(Outcome::Lacks(what)) if lacks.contains(&what) => {
+                println!("{name}: not checked, as this back end is not able to: {what}");
+            }
+            Ok(Outcome::Lacks(what)) => panic!("{name}: the back end lacks {what} unexpectedly"),
+            Err(failure) => panic!("{name}: {failure}"),
         }
-        Ok(Outcome::Lacks(what)) => panic!("{name}: the back end lacks {what} unexpectedly"),
-        Err(failure) => panic!("{name}: {failure}"),
     }
 }
