@@ -9,13 +9,13 @@ use crate::world::World;
 
 /// Every scheme there is, with what is behind it.
 const SCHEMES: [(&str, &str); 7] = [
-    ("mem", "in process, nothing kept: mem:"),
-    ("file", "the embedded log, durable: file:DIR"),
-    ("kafka", "Apache Kafka and all that speak its protocol: kafka://HOST:PORT"),
-    ("amqp", "RabbitMQ: amqp://HOST:PORT"),
-    ("sqs", "AWS SNS and SQS: sqs://REGION"),
-    ("redis", "Redis Streams: redis://HOST:PORT"),
-    ("redis+pubsub", "Redis Pub/Sub, at most once: redis+pubsub://HOST:PORT"),
+    ("mem", "mem: (in process, nothing kept)"),
+    ("file", "file:DIR (the embedded log, durable)"),
+    ("kafka", "kafka://HOST:PORT (Apache Kafka and all that speak its protocol)"),
+    ("amqp", "amqp://HOST:PORT (RabbitMQ)"),
+    ("sqs", "sqs://REGION (AWS SNS and SQS)"),
+    ("redis", "redis://HOST:PORT (Redis Streams)"),
+    ("redis+pubsub", "redis+pubsub://HOST:PORT (Redis Pub/Sub, at most once)"),
 ];
 
 /// Opens the broker that `url` names.
@@ -86,14 +86,14 @@ fn bytes_of(text: &str) -> Option<u64> {
 
 fn not_here(url: &str, scheme: &str) -> BrokerError {
     match SCHEMES.iter().find(|(known, _)| *known == scheme) {
-        Some((_, what)) => refused(format!(
-            "{url}: the back end for {scheme} ({what}) is not part of this build of dhara; build \
-             with its feature, or use mem: or file:DIR"
+        // A build without the feature `file` names that, too.
+        Some(("file", _)) => refused(format!(
+            "{url}: this build has no embedded log; build with `--features dhara/file`"
         )),
+        Some((_, what)) => refused(format!("{url}: {what} is not built yet; use mem: or file:DIR")),
         None => {
-            let known: Vec<String> =
-                SCHEMES.iter().map(|(scheme, what)| format!("  {scheme:<13} {what}")).collect();
-            refused(format!("{url:?} names no broker; the schemes are:\n{}", known.join("\n")))
+            let known: Vec<&str> = SCHEMES.iter().map(|(_, what)| *what).collect();
+            refused(format!("{url:?} names no broker; there are {}", known.join(", ")))
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     async fn a_known_back_end_that_is_not_built_is_named() {
         for url in ["kafka://localhost:9092", "amqp://x", "sqs://eu-west-1", "redis+pubsub://h"] {
             let said = refusal(url).await;
-            assert!(said.contains("not part of this build"), "{said}");
+            assert!(said.contains("not built yet"), "{said}");
         }
     }
 

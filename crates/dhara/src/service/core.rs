@@ -134,6 +134,7 @@ impl Core {
         let delivery = &item.delivery;
         let handler = self.endpoints.get(number).map_or("", |endpoint| &endpoint.spec().name);
         let place = format_args!("{}/{}@{}", delivery.topic, delivery.partition, delivery.offset);
+        self.note(&format!("{handler}: {}", failed.story));
         match wait {
             Some(wait) => {
                 tracing::warn!(service = %self.name, handler, event = %place, attempt,

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 
 use super::extract::Context;
 use super::failure::Failed;
-use super::handler::{Handler, Outcome};
+use super::handler::{Arguments, Handler, Outcome};
 use super::item::{Item, Order};
 use super::retry::Retry;
 use crate::answer::BoxFuture;
@@ -105,8 +105,8 @@ pub(crate) struct Typed<S, H, A> {
 impl<S, H, A> Typed<S, H, A>
 where
     S: Clone + Send + Sync + 'static,
-    H: Handler<S, A>,
-    A: 'static,
+    H: Handler<A, Output: Outcome>,
+    A: Arguments<S> + 'static,
 {
     async fn call(
         &self,
@@ -154,7 +154,7 @@ where
         tx: Option<&Tx>,
     ) -> Result<H::Future, Failed> {
         let delivery = &item.delivery;
-        let event = envelope.data::<H::Event>().map_err(|error| {
+        let event = envelope.data::<A::Event>().map_err(|error| {
             Failed::from(error.at(&delivery.topic, delivery.partition, delivery.offset))
         })?;
         let context = Context {
@@ -166,15 +166,16 @@ where
             handler: &self.spec.name,
             attempt,
         };
-        self.handler.call(event, &context).map_err(|error| Failed::of(&error))
+        let arguments = A::take(event, &context).map_err(|error| Failed::of(&error))?;
+        Ok(self.handler.call(arguments))
     }
 }
 
 impl<S, H, A> Endpoint for Typed<S, H, A>
 where
     S: Clone + Send + Sync + 'static,
-    H: Handler<S, A>,
-    A: 'static,
+    H: Handler<A, Output: Outcome>,
+    A: Arguments<S> + 'static,
 {
     fn spec(&self) -> &Spec {
         &self.spec
@@ -236,15 +237,15 @@ impl<F: Future> Future for Watched<'_, F> {
 }
 
 /// The specification of a handler under the name it has or was given.
-pub(crate) fn spec_of<S, H: Handler<S, A>, A>(service: &Arc<str>, handler: &H) -> Spec {
+pub(crate) fn spec_of<S, H: Handler<A>, A: Arguments<S>>(service: &Arc<str>, handler: &H) -> Spec {
     let options = handler.options();
-    let name = options.name.unwrap_or_else(|| H::Event::TYPE.to_owned());
+    let name = options.name.unwrap_or_else(|| A::Event::TYPE.to_owned());
     Spec {
         service: service.clone(),
         name: name.into(),
-        event_type: H::Event::TYPE,
-        topic: Topic::new(H::Event::TOPIC),
-        in_tx: H::IN_TX,
+        event_type: A::Event::TYPE,
+        topic: Topic::new(A::Event::TOPIC),
+        in_tx: A::IN_TX,
         retry: options.retry,
         waits: AtomicBool::new(false),
     }

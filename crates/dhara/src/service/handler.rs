@@ -7,41 +7,44 @@ use super::failure::{Failed, Failure, HandlerError};
 use super::retry::Retry;
 use crate::event::{Event, IntoEvents, Outgoing};
 
-/// A function that handles events of one type.
+/// A function that handles events of one type, with arguments `A`.
 ///
-/// Implemented for every `async fn(event, ...) -> ...` whose first argument is an
-/// [`Event`] and whose others are extractors ([`super::State`], [`crate::Tx`], [`super::Meta`]).
+/// Implemented for every `async fn(event, ...) -> ...`. Its first argument is an [`Event`], its
+/// others are extractors ([`super::State`], [`crate::Tx`], [`super::Meta`]), see [`Arguments`].
 /// What it returns is published: nothing, one event, several, one of several types, or a `Result`
-/// of any of these whose error is a [`Failure`].
+/// of any of these whose error is a [`Failure`], see [`Outcome`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a handler of a service with state `{S}`",
+    message = "`{Self}` is not a handler",
     label = "not a handler",
     note = "a handler is an `async fn` whose first argument is an event by value (#[derive(Event)]), \
             whose others are `State<T>`, `Tx` or `Meta`, and which returns (), an event, several, \
-            or a `Result` of these with an error that implements `dhara::Failure`",
-    note = "`State<T>` needs `Service::new(..).state(value)` before `.on(..)`"
+            or a `Result` of these with an error that implements `dhara::Failure`"
 )]
-pub trait Handler<S, A>: Clone + Send + Sync + 'static {
-    /// The event that it handles.
-    type Event: Event;
+pub trait Handler<A>: Clone + Send + Sync + 'static {
     /// What its future gives.
-    type Outcome: Outcome;
+    type Output;
     /// Its future.
-    type Future: Future<Output = Self::Outcome> + Send;
-    /// Whether it runs inside the transaction.
-    const IN_TX: bool;
+    type Future: Future<Output = Self::Output> + Send;
 
-    /// Begins to handle `event`.
-    fn call(
-        &self,
-        event: Self::Event,
-        context: &Context<'_, S>,
-    ) -> Result<Self::Future, HandlerError>;
+    /// Begins to handle the event that is the first of the arguments.
+    fn call(&self, arguments: A) -> Self::Future;
 
     /// The name it is remembered by, and how it is retried.
     fn options(&self) -> Options {
         Options::of::<Self>()
     }
+}
+
+/// The arguments of a handler of a service with state `S`: an event, and what is taken from the
+/// delivery beside it.
+pub trait Arguments<S>: Sized {
+    /// The first of them.
+    type Event: Event;
+    /// Whether the handler must run inside the transaction.
+    const IN_TX: bool;
+
+    /// Takes the others.
+    fn take(event: Self::Event, context: &Context<'_, S>) -> Result<Self, HandlerError>;
 }
 
 /// What is set for one handler.
@@ -143,14 +146,12 @@ impl<H: 'static> Configured<H> {
     }
 }
 
-impl<S, A, H: Handler<S, A>> Handler<S, (Configured<H>, A)> for Configured<H> {
-    type Event = H::Event;
-    type Outcome = H::Outcome;
+impl<A, H: Handler<A>> Handler<A> for Configured<H> {
+    type Output = H::Output;
     type Future = H::Future;
-    const IN_TX: bool = H::IN_TX;
 
-    fn call(&self, event: H::Event, context: &Context<'_, S>) -> Result<H::Future, HandlerError> {
-        self.handler.call(event, context)
+    fn call(&self, arguments: A) -> H::Future {
+        self.handler.call(arguments)
     }
 
     fn options(&self) -> Options {
@@ -159,30 +160,35 @@ impl<S, A, H: Handler<S, A>> Handler<S, (Configured<H>, A)> for Configured<H> {
 }
 
 macro_rules! handler_of {
-    ($($argument:ident),*) => {
-        impl<F, Fut, S, E, $($argument),*> Handler<S, (E, $($argument,)*)> for F
+    ($($argument:ident $value:ident),*) => {
+        impl<F, Fut, E, $($argument),*> Handler<(E, $($argument,)*)> for F
         where
             F: Fn(E, $($argument),*) -> Fut + Clone + Send + Sync + 'static,
-            Fut: Future<Output: Outcome> + Send + 'static,
-            E: Event,
-            $($argument: FromContext<S>,)*
+            Fut: Future + Send + 'static,
         {
-            type Event = E;
-            type Outcome = Fut::Output;
+            type Output = Fut::Output;
             type Future = Fut;
+
+            fn call(&self, (event, $($value,)*): (E, $($argument,)*)) -> Fut {
+                self(event, $($value),*)
+            }
+        }
+
+        impl<S, E: Event, $($argument: FromContext<S>),*> Arguments<S> for (E, $($argument,)*) {
+            type Event = E;
             const IN_TX: bool = false $(|| $argument::IN_TX)*;
 
-            fn call(&self, event: E, _context: &Context<'_, S>) -> Result<Fut, HandlerError> {
-                Ok(self(event, $($argument::from_context(_context)?),*))
+            fn take(event: E, _context: &Context<'_, S>) -> Result<Self, HandlerError> {
+                Ok((event, $($argument::from_context(_context)?,)*))
             }
         }
     };
 }
 
 handler_of!();
-handler_of!(A1);
-handler_of!(A1, A2);
-handler_of!(A1, A2, A3);
-handler_of!(A1, A2, A3, A4);
-handler_of!(A1, A2, A3, A4, A5);
-handler_of!(A1, A2, A3, A4, A5, A6);
+handler_of!(A1 a1);
+handler_of!(A1 a1, A2 a2);
+handler_of!(A1 a1, A2 a2, A3 a3);
+handler_of!(A1 a1, A2 a2, A3 a3, A4 a4);
+handler_of!(A1 a1, A2 a2, A3 a3, A4 a4, A5 a5);
+handler_of!(A1 a1, A2 a2, A3 a3, A4 a4, A5 a5, A6 a6);

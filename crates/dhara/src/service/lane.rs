@@ -158,7 +158,7 @@ impl Lane {
             Err(error) => {
                 *kept = emptied(envelopes);
                 if let Some(item) = items.pop_front() {
-                    self.bury_unreadable(item, error);
+                    self.bury_unreadable(item, error).await;
                 }
                 return;
             }
@@ -222,7 +222,7 @@ impl Lane {
         Ok(handlers)
     }
 
-    fn bury_unreadable(self: &Arc<Self>, mut item: Item, error: DecodeError) {
+    async fn bury_unreadable(self: &Arc<Self>, item: Item, error: DecodeError) {
         let delivery = &item.delivery;
         let event_id = error.event_id().map(ToString::to_string);
         let error = error.at(&delivery.topic, delivery.partition, delivery.offset).to_string();
@@ -231,14 +231,14 @@ impl Lane {
         if self.core.store.is_some() {
             self.commit(Work::buried(item, letter));
         } else {
-            let lane = self.clone();
-            // Without a store the letter is a publish of its own, beside the lane's work.
-            drop(self.core.world.spawn(async move {
-                if lane.core.publish(vec![super::letters::message_of(&lane.core, &letter)]).await {
-                    lane.core.counters.dead.fetch_add(1, Ordering::Relaxed);
-                    lane.core.ack_soon(done(std::slice::from_mut(&mut item)));
-                }
-            }));
+            // In the lane's own order, so that the letters of a key keep theirs.
+            let message = super::letters::message_of(&self.core, &letter);
+            if self.core.publish(vec![message]).await {
+                self.core.counters.dead.fetch_add(1, Ordering::Relaxed);
+                let mut through = [item];
+                self.lock().parking.finished(&through, self.core.world.instant());
+                self.core.ack_soon(done(&mut through));
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use endpoint::{Endpoint, Typed, spec_of};
 pub use extract::{Context, FromContext, FromState, Meta, State};
 pub use failure::{Failure, FailureKind, HandlerError};
-pub use handler::{Configured, Handler, HandlerExt, Options, Outcome};
+pub use handler::{Arguments, Configured, Handler, HandlerExt, Options, Outcome};
 pub use publisher::{PublishError, Published, Publisher};
 pub use retry::Retry;
 pub use running::{NotCaughtUp, Running, STOP_LIMIT, ServiceState, Status, StatusError};
@@ -100,9 +100,13 @@ impl Service {
 impl<S: Clone + Send + Sync + 'static> Service<S> {
     /// Adds a handler. Several may handle one event: each is remembered and retried by itself.
     #[must_use]
-    pub fn on<A: 'static, H: Handler<S, A>>(mut self, handler: H) -> Self {
+    pub fn on<A, H>(mut self, handler: H) -> Self
+    where
+        H: Handler<A, Output: Outcome>,
+        A: Arguments<S> + 'static,
+    {
         self.endpoints.push(Box::new(Typed {
-            spec: spec_of(&self.name, &handler),
+            spec: spec_of::<S, H, A>(&self.name, &handler),
             state: self.state.clone(),
             handler,
             arguments: PhantomData,

@@ -280,9 +280,40 @@ async fn bad_bytes_go_to_the_dead_letters_with_the_place_and_the_reason() {
         .await;
         let error: String = row.get("error").unwrap();
         assert!(row.get::<Vec<u8>>("body").unwrap() == body, "case {number}: the bytes changed");
-        assert!(error.contains("orders") && error.contains(named), "case {number}: {error}");
+        let (partition, offset) =
+            (row.get::<u32>("partition").unwrap(), row.get::<u64>("offset").unwrap());
+        let place = format!("orders/{partition} offset {offset}");
+        assert!(error.contains(&place) && error.contains(named), "case {number}: {error}");
         let found: Option<String> = row.get("event_id").unwrap();
         assert_eq!(found.as_deref(), event_id, "case {number}: {error}");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_store_bad_bytes_go_untouched_to_a_topic_of_dead_letters() {
+    async fn nothing(_: OrderCreated) {}
+    let system = System::mem().await;
+    let running = Service::new("note").on(nothing).start(&system.broker).await.unwrap();
+    let bodies = bad_bodies();
+    for (body, ..) in &bodies {
+        system.broker.publish(Batch::One(message("bad", body))).await.unwrap();
+    }
+    let letters = system.deliveries("note.dead-letters", bodies.len()).await;
+    for (letter, (body, named, event_id)) in letters.iter().zip(&bodies) {
+        assert!(letter.body == body, "the bytes changed");
+        assert_eq!(letter.key.as_deref(), Some(b"bad".as_slice()));
+        let header = |name: &str| {
+            let found = letter.headers.iter().find(|(known, _)| known.as_ref() == name);
+            found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        };
+        assert_eq!(header("dhara-dead-service").as_deref(), Some("note"));
+        assert_eq!(header("dhara-dead-topic").as_deref(), Some("orders"));
+        assert_eq!(header("dhara-dead-event-id").as_deref(), *event_id);
+        let partition = header("dhara-dead-partition").unwrap();
+        let place = format!("orders/{partition} offset {}", header("dhara-dead-offset").unwrap());
+        let error = header("dhara-dead-error").unwrap();
+        assert!(error.contains(&place) && error.contains(named), "{error}");
     }
     running.stop().await.unwrap();
 }
@@ -353,4 +384,30 @@ async fn a_handler_that_never_ends_does_not_keep_the_service_from_stopping() {
     gate.open.notify_one();
     gate.ledger.until("delivered again", |ledger| ledger.of("a") == [1]).await;
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_can_read_do_not_hold_up_their_key_behind_a_failure() {
+    for with_store in [false, true] {
+        let system = System::mem().await;
+        let state = Flaky::new(3);
+        let mut service =
+            Service::new("flaky").state(state.clone()).lanes(1).on(flaky.retry(quick()));
+        if with_store {
+            service = service.store(system.store.clone());
+        }
+        let running = service.start(&system.broker).await.unwrap();
+        let other = order_message("evt_3", "bad", 3);
+        let other = String::from_utf8(other.body.to_vec()).unwrap();
+        let messages = vec![
+            order_message("evt_1", "bad", 1),
+            message("bad", b"{\"eventId\": garbage"),
+            // An event of a type that no handler takes.
+            message("bad", other.replace("OrderCreated", "OrderShipped").as_bytes()),
+            order_message("evt_4", "bad", 4),
+        ];
+        system.broker.publish(Batch::Many(messages)).await.unwrap();
+        state.ledger.until("the key goes on", |ledger| ledger.of("bad") == [1, 4]).await;
+        running.stop().await.unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dhara::broker::{self, Broker, Message, Signal, Start, Subscribe, Topic};
+use dhara::broker::{self, Broker, Delivery, Message, Receipt, Signal, Start, Subscribe, Topic};
 use dhara::event::Envelope;
 use dhara::store::{self, Store};
 use dhara::world::{World, timeout};
@@ -67,22 +67,27 @@ impl System {
         Publisher::new(&self.world, &self.broker, "test")
     }
 
-    /// Reads what was published to `topic` from the beginning, until `count` messages were seen.
+    /// Reads what was published to `topic` from the beginning, until `count` events were seen.
     pub(crate) async fn read(&self, topic: &str, count: usize) -> Vec<Seen> {
+        let deliveries = self.deliveries(topic, count).await;
+        deliveries.into_iter().map(|delivery| Seen::of(&delivery.body, delivery.key)).collect()
+    }
+
+    /// The messages of `topic` from the beginning, `count` of them at least.
+    pub(crate) async fn deliveries(&self, topic: &str, count: usize) -> Vec<Delivery> {
         let request = Subscribe::alone([Topic::from(topic)], Start::Earliest);
         let reader = self.broker.subscribe(request).await.unwrap();
         let mut seen = Vec::new();
         while seen.len() < count {
             let next = timeout(PATIENCE, reader.next()).await;
-            let next =
-                next.unwrap_or_else(|| panic!("{topic}: {} of {count}: {seen:?}", seen.len()));
+            let next = next.unwrap_or_else(|| panic!("{topic}: {} of {count}", seen.len()));
             if let Signal::Deliveries(deliveries) = next.unwrap() {
-                let mut receipts = Vec::new();
-                for delivery in deliveries {
-                    seen.push(Seen::of(&delivery.body, delivery.key));
-                    receipts.push(delivery.receipt);
+                for mut delivery in deliveries {
+                    let receipt = Receipt::new(u32::MAX, 0, 0);
+                    let receipt = std::mem::replace(&mut delivery.receipt, receipt);
+                    reader.ack(vec![receipt]).await.unwrap();
+                    seen.push(delivery);
                 }
-                reader.ack(receipts).await.unwrap();
             }
         }
         reader.close().await.unwrap();
