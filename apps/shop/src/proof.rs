@@ -146,6 +146,7 @@ impl Figures {
             "confirmed": orders.confirmed,
             "rejected": orders.rejected,
             "inFlight": orders.in_flight,
+            "deadLettered": orders.dead_lettered,
             "lost": orders.lost,
             "lostOrders": orders.lost_orders,
             "settling": orders.settling,
@@ -172,7 +173,8 @@ impl Figures {
         let quiet = at_rest && orders.in_flight == 0 && orders.settling == 0;
         let balanced = !quiet || kept == orders.confirmed;
         let nothing_wrong = orders.lost == 0 && bank.charged_twice == 0 && shelves.oversold == 0;
-        nothing_wrong && paid && balanced
+        let all_handled = orders.dead_lettered == 0;
+        nothing_wrong && all_handled && paid && balanced
     }
 }
 

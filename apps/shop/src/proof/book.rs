@@ -57,6 +57,8 @@ pub(super) struct Orders {
     pub(super) rejected: u64,
     /// Accepted, not ended, and an event of it was found on its way.
     pub(super) in_flight: u64,
+    /// Accepted, not ended, and an event of it is in the dead letters of a service that it needs.
+    pub(super) dead_lettered: u64,
     /// Accepted, not ended, and nothing of it was found.
     pub(super) lost: u64,
     /// The first of them.
@@ -66,6 +68,16 @@ pub(super) struct Orders {
     pub(super) settling: u64,
     /// Ended, though the customer was never told that it was accepted: the shop was killed between.
     pub(super) unanswered: u64,
+}
+
+/// Where an event of an order was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// In an outbox, or undelivered, being retried or parked.
+    UnderWay,
+    /// In dead letters: it waits for somebody to look at it.
+    DeadLetter,
+    Nowhere,
 }
 
 /// The auditor's ledger.
@@ -112,14 +124,14 @@ impl Book {
 
     /// Sorts the open orders by what is still to come of them, and closes those that are done.
     ///
-    /// `under_way` tells whether an event of the order was found.
+    /// `found` tells where an event of the order was found.
     pub(super) async fn sort(
         &self,
-        under_way: impl Fn(&str, &Places) -> bool + Send + 'static,
+        found: impl Fn(&str, &Places) -> Found + Send + 'static,
     ) -> Result<Orders, LedgerError> {
         self.0
             .write(move |tx| {
-                let orders = sort(tx, under_way)?;
+                let orders = sort(tx, found)?;
                 let counted =
                     |name| figure(tx, name).map(|value| u64::try_from(value).unwrap_or(0));
                 let (accepted, confirmed) = (counted("accepted")?, counted("confirmed")?);
@@ -243,7 +255,7 @@ fn has(tx: &Connection, order_id: &str) -> rusqlite::Result<bool> {
     tx.prepare_cached("SELECT 1 FROM open_orders WHERE order_id = ?1")?.exists([order_id])
 }
 
-fn sort(tx: &Connection, under_way: impl Fn(&str, &Places) -> bool) -> rusqlite::Result<Orders> {
+fn sort(tx: &Connection, found: impl Fn(&str, &Places) -> Found) -> rusqlite::Result<Orders> {
     let mut orders = Orders::default();
     let mut done = Vec::new();
     let mut statement = tx.prepare_cached("SELECT * FROM open_orders")?;
@@ -257,19 +269,19 @@ fn sort(tx: &Connection, under_way: impl Fn(&str, &Places) -> bool) -> rusqlite:
                 (row.get(3 + 2 * topic)?, row.get(4 + 2 * topic)?);
             *place = u32::try_from(partition).ok().zip(u64::try_from(offset).ok());
         }
-        let found = under_way(order_id, &places);
-        match (accepted, ended, found) {
-            (true, false, true) => orders.in_flight += 1,
-            (true, false, false) => {
+        match (accepted, ended, found(order_id, &places)) {
+            (true, false, Found::UnderWay) => orders.in_flight += 1,
+            (true, false, Found::DeadLetter) => orders.dead_lettered += 1,
+            (true, false, Found::Nowhere) => {
                 orders.lost += 1;
                 if orders.lost_orders.len() < 20 {
                     orders.lost_orders.push(order_id.to_owned());
                 }
             }
-            (_, _, true) => orders.settling += 1,
-            (false, true, false) => orders.unanswered += 1,
+            (_, _, Found::UnderWay) => orders.settling += 1,
+            (false, true, _) => orders.unanswered += 1,
             // Nothing is left of it: it has ended, or its receipt will open it again.
-            (true, true, false) | (false, false, false) => done.push(order_id.to_owned()),
+            (true, true, _) | (false, false, _) => done.push(order_id.to_owned()),
         }
     }
     for order_id in done {
@@ -307,7 +319,11 @@ mod tests {
 
     async fn sorted(book: &Book, settled: u64) -> Orders {
         let settled = HashMap::from([((0, 3), settled)]);
-        book.sort(move |_, places| unsettled(places, &settled)).await.unwrap()
+        let found = move |_: &str, places: &Places| match unsettled(places, &settled) {
+            true => Found::UnderWay,
+            false => Found::Nowhere,
+        };
+        book.sort(found).await.unwrap()
     }
 
     #[tokio::test]

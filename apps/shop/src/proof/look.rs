@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use dhara::store::{Param, ServiceStore};
 
-use super::book::{Book, Lesson, Orders, Places, unsettled};
+use super::book::{Book, Found, Lesson, Orders, Places, unsettled};
 use super::{AuditError, Sources, trail};
 
 /// How many rows are read at a time.
@@ -33,8 +33,10 @@ pub(super) async fn look(sources: &Sources, book: &Book) -> Result<Orders, Audit
     for topic in ANSWERS {
         trail::read(sources, book, topic, &mut lesson).await?;
     }
-    for (_, store) in &sources.stores {
-        read_dead_letters(store.as_ref(), &mut found).await?;
+    let mut dead = HashSet::new();
+    // A mail or a statistic that was given up keeps no order from its end.
+    for service in ["order", "payment", "inventory"] {
+        read_dead_letters(sources.store(service)?, &mut dead).await?;
     }
     while read_ends(order, book, &mut lesson).await? {
         book.keep(&mut lesson).await?;
@@ -44,10 +46,16 @@ pub(super) async fn look(sources: &Sources, book: &Book) -> Result<Orders, Audit
     trail::read(sources, book, NOTIFICATIONS, &mut lesson).await?;
     book.keep(&mut lesson).await?;
     let settled = lesson.settled;
-    let under_way = move |order_id: &str, places: &Places| {
-        found.contains(order_id) || unsettled(places, &settled)
+    let found = move |order_id: &str, places: &Places| {
+        if found.contains(order_id) || unsettled(places, &settled) {
+            Found::UnderWay
+        } else if dead.contains(order_id) {
+            Found::DeadLetter
+        } else {
+            Found::Nowhere
+        }
     };
-    Ok(book.sort(under_way).await?)
+    Ok(book.sort(found).await?)
 }
 
 /// Reads a page of receipts; whether there are more.

@@ -15,7 +15,7 @@ const CUSTOMERS: u64 = 16;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_accepted_completes_when_the_shop_is_killed_under_load() {
-    let kills = count("DHARA_KILLS", 5);
+    let kills = count("DHARA_KILLS", 50);
     let random = Random::from_entropy();
     let shop = Arc::new(RwLock::new(Shop::start().await));
     let over = Arc::new(AtomicBool::new(false));
