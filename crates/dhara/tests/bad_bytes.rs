@@ -400,3 +400,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cloud_event_with_binary_data_says_what_is_read_instead() {
+    let body = br#"{"specversion":"1.0","id":"evt_1","source":"x","type":"OrderCreated",
+        "data_base64":"eyJvcmRlcklkIjoiYSJ9"}"#;
+    let error = Envelope::parse(body).unwrap().data::<OrderCreated>().unwrap_err();
+    assert!(error.to_string().contains("data_base64"), "{error}");
+    assert_eq!(error.event_id().unwrap().to_string(), "evt_1");
+}

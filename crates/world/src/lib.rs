@@ -6,6 +6,14 @@
 //!
 //! This crate is not an abstraction over runtimes: tasks are tokio's, and a simulated world runs
 //! them on a runtime whose time is paused.
+//!
+//! ```
+//! use dhara_world::World;
+//!
+//! let world = World::real();
+//! let (first, second) = (world.uuid(), world.uuid());
+//! assert!(first < second, "ids rise with the time");
+//! ```
 
 mod clock;
 pub mod disk;

@@ -105,7 +105,11 @@ impl<'a> Envelope<'a> {
     /// An event without fields may come without data.
     fn missing_data<E: Event>(&self) -> Result<E, DecodeError> {
         serde_json::from_str("null").map_err(|_| {
-            DecodeError::member("data", "is missing").with_id(|| Some(self.id.clone()))
+            let reason = match self.extra.iter().any(|(name, _)| name == "data_base64") {
+                true => "is missing; `data_base64` is there, but an event's data is JSON in `data`",
+                false => "is missing",
+            };
+            DecodeError::member("data", reason).with_id(|| Some(self.id.clone()))
         })
     }
 
