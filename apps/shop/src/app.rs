@@ -154,7 +154,8 @@ impl Parts {
     }
 
     fn slot(&self, name: &'static str, start: Start, let_go: LetGo) -> Result<Arc<Slot>, String> {
-        Ok(Slot::new(name, self.broker.clone(), self.place(name)?, start, let_go))
+        let (world, broker) = (&self.world, self.broker.clone());
+        Ok(Slot::new(name, world, broker, self.place(name)?, start, let_go))
     }
 
     fn services(&self) -> Result<Services, String> {
