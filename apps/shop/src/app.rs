@@ -19,7 +19,7 @@ use crate::proof::{Auditor, Sources};
 use crate::receipts::Receipts;
 use crate::sabotage::Sabotage;
 use crate::services::analytics::http::AnalyticsApi;
-use crate::services::notification::Mailer;
+use crate::services::notification::{Mailer, Postman};
 use crate::services::order::http::OrderApi;
 use crate::services::payment::{Cashier, Gateway};
 use crate::services::{analytics, inventory, notification, order, payment};
@@ -172,13 +172,7 @@ impl Parts {
             let broker = broker.clone();
             Box::pin(async move { service.start(&broker).await })
         });
-        let (world, store, broker) = (self.world.clone(), self.store.clone(), self.broker.clone());
-        let mailer = self.mailer.clone();
-        let notification = starter(move || {
-            let service = notification::service(&world, &store, mailer.clone());
-            let broker = broker.clone();
-            Box::pin(async move { service.start(&broker).await })
-        });
+        let (notification, stop_mails) = self.notification();
         let (world, store, broker) = (self.world.clone(), self.store.clone(), self.broker.clone());
         let analytics = starter(move || {
             let (service, broker) = (analytics::service(&world, &store), broker.clone());
@@ -189,7 +183,7 @@ impl Parts {
             self.slot(order::NAME, order, nothing())?,
             self.slot(payment::NAME, payment, let_go)?,
             self.slot(inventory::NAME, inventory, nothing())?,
-            self.slot(notification::NAME, notification, nothing())?,
+            self.slot(notification::NAME, notification, stop_mails)?,
             self.slot(analytics::NAME, analytics, nothing())?,
         ]))
     }
@@ -211,6 +205,28 @@ impl Parts {
         let let_go: LetGo = Box::new(move || {
             if let Some(gateway) = lock(&current).take() {
                 gateway.end();
+            }
+        });
+        (start, let_go)
+    }
+
+    /// Each start of notification has a postman of its own, which is ended before the service stops:
+    /// a handler that waits for the mail server would hold it up.
+    fn notification(&self) -> (Start, LetGo) {
+        let (world, store, broker) = (self.world.clone(), self.store.clone(), self.broker.clone());
+        let mailer = self.mailer.clone();
+        let current: Arc<std::sync::Mutex<Option<Postman>>> = Arc::default();
+        let last = current.clone();
+        let start = starter(move || {
+            let postman = Postman::new(mailer.clone());
+            *lock(&last) = Some(postman.clone());
+            let service = notification::service(&world, &store, postman);
+            let broker = broker.clone();
+            Box::pin(async move { service.start(&broker).await })
+        });
+        let let_go: LetGo = Box::new(move || {
+            if let Some(postman) = lock(&current).take() {
+                postman.end();
             }
         });
         (start, let_go)

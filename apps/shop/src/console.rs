@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::bank::{BankProcess, Mode, ModeKind};
 use crate::config::Config;
+use crate::extract::{self, Name};
 use crate::live::Live;
 use crate::problem::{FieldError, Problem};
 use crate::supervisor::{Services, Slot};
@@ -25,6 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How slow a slow bank is, and how often a failing one fails, when nothing else is asked for.
 const SLOW_MS: u64 = 400;
 const FAIL_RATE: f64 = 0.5;
+/// The largest body that is read.
+const MAX_BODY: usize = 4 << 10;
 
 /// The console's view of the shop.
 #[derive(Clone)]
@@ -115,19 +118,13 @@ async fn health(State(console): State<Console>) -> Json<Value> {
     Json(console.health().await)
 }
 
-async fn stop(
-    State(console): State<Console>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
+async fn stop(State(console): State<Console>, Name(name): Name) -> Result<Json<Value>, Problem> {
     let slot = console.slot(&name)?;
     slot.stop().await;
     Ok(Json(slot.row().await))
 }
 
-async fn start(
-    State(console): State<Console>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
+async fn start(State(console): State<Console>, Name(name): Name) -> Result<Json<Value>, Problem> {
     let slot = console.slot(&name)?;
     slot.start().await.map_err(Problem::internal)?;
     Ok(Json(slot.row().await))
@@ -141,7 +138,8 @@ struct Mood {
     fail_rate: Option<f64>,
 }
 
-async fn set_bank(State(console): State<Console>, body: Bytes) -> Result<Json<Value>, Problem> {
+async fn set_bank(State(console): State<Console>, body: Body) -> Result<Json<Value>, Problem> {
+    let body = extract::read(body, MAX_BODY).await?;
     let mood: Mood = serde_json::from_slice(&body).map_err(|error| {
         let detail =
             format!("the body must be as in {{\"mode\":\"up|slow|failing|down\"}}: {error}");

@@ -2,11 +2,13 @@
 //!
 //! `shop` serves the shop; `shop bank` is the stand-in for a bank that it starts for itself.
 
+mod addressee;
 mod app;
 mod bank;
 mod config;
 mod console;
 mod events;
+mod extract;
 mod guard;
 mod ledger;
 mod live;

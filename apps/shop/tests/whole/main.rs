@@ -13,6 +13,7 @@ mod cli;
 mod faults;
 mod kills;
 mod live;
+mod mail;
 mod orders;
 mod refusals;
 mod saga;
