@@ -137,8 +137,9 @@ mod tests {
         let broker = dhara::broker::open("mem:", &world).await.unwrap();
         let topics = TOPICS.map(|(name, _)| TopicSpec { name: name.into(), partitions: Some(1) });
         broker.declare(&topics).await.unwrap();
-        let live = Live::start(&world, broker.clone());
+        let live = Live::start(&world, broker.clone(), 1);
         let client = Client::join(live.shared.clone(), None).await;
+        assert!(client.is_some() && Client::join(live.shared.clone(), None).await.is_none());
         assert!(*live.shared.primed.borrow(), "it reads");
         drop(client);
         for _ in 0..LINGER.as_secs() + 5 {

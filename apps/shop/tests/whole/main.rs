@@ -10,6 +10,7 @@
 
 mod bank;
 mod cli;
+mod door;
 mod faults;
 mod kills;
 mod live;
