@@ -89,7 +89,10 @@ impl Console {
         let Shared { world, started, broker, store, services, bank } = &*self.shared;
         let (rows, bank) = (services.rows().await, bank.row());
         let is = |row: &Value, state: &str| row.get("state").is_some_and(|known| known == state);
-        let well = is(&bank, "up") && rows.iter().all(|row| is(row, "running"));
+        // What stands in the dead letters waits for somebody who looks.
+        let unseen = |row: &Value| row.get("deadLetters").is_some_and(|count| *count != 0);
+        let runs = |row: &Value| is(row, "running") && !unseen(row);
+        let well = is(&bank, "up") && rows.iter().all(runs);
         json!({
             "status": if well { "ok" } else { "degraded" },
             "services": rows,

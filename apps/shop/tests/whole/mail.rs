@@ -100,3 +100,20 @@ async fn a_mail_server_that_says_nothing_holds_up_no_stop_and_the_mails_go_out_l
     let proof = shop.settled(40).await;
     assert_eq!((number(&proof, "mails"), taking.taken.load(Ordering::Relaxed)), (40, 40));
 }
+
+#[tokio::test]
+async fn a_mail_that_cannot_be_sent_is_a_dead_letter_and_nothing_says_that_all_is_well() {
+    let refusing = MailServer::start(Kind::Refusing).await;
+    let shop = Shop::with(&["--smtp", &refusing.url]).await;
+    shop.until("all is well", "/health", |health| health["status"] == "ok").await;
+    let id = shop.order("user_1", "tea-sylhet", 1).await;
+    shop.ended(&id).await;
+    let dead = |health: &Value| row(health)["deadLetters"] == 1;
+    let health = shop.until("it is a dead letter", "/health", dead).await;
+    assert_eq!(health["status"], "degraded", "{health}");
+    let proof = shop.until("the proof knows it", "/proof", |p| p["deadLetters"] == 1).await;
+    assert_eq!((&proof["ok"], &proof["lost"]), (&json!(false), &json!(0)), "{proof}");
+    let letters = shop.get("/dead-letters").await;
+    let error = letters["deadLetters"][0]["error"].as_str().unwrap();
+    assert!(error.contains("nobody is called that"), "{error}");
+}
