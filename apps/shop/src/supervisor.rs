@@ -97,6 +97,7 @@ impl Slot {
         let slot = self.clone();
         let stopped = self.world.spawn(async move { slot.stop_now().await });
         if let Err(error) = stopped.await {
+            tracing::error!(service = self.name, %error, "the service was not stopped");
             self.fail(error.to_string());
         }
     }
@@ -135,7 +136,6 @@ impl Slot {
     }
 
     fn fail(&self, why: String) -> String {
-        tracing::error!(service = self.name, why, "the service failed");
         self.enter(Phase::Failed(why.clone()));
         why
     }
