@@ -44,12 +44,12 @@ fn main() -> ExitCode {
     let outcome = command.and_then(|command| match command {
         Command::Print(text) => print(&text),
         Command::Bank(data) => {
-            log::start();
+            log::start(&World::real());
             let bank = bank::run(bank::Options { data }, World::real());
             run(Builder::new_current_thread(), bank)
         }
         Command::Serve(config) => {
-            log::start();
+            log::start(&World::real());
             run(Builder::new_multi_thread(), serve(config))
         }
     });
