@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use dhara::broker::Broker;
 use dhara::store::{ServiceStore, Store};
 use dhara::world::{Task, World};
@@ -19,18 +18,19 @@ use crate::proof::{Auditor, Sources};
 use crate::receipts::Receipts;
 use crate::sabotage::Sabotage;
 use crate::services::analytics::http::AnalyticsApi;
-use crate::services::notification::Mailer;
+use crate::services::notification::{Mailer, Postman};
 use crate::services::order::http::OrderApi;
 use crate::services::payment::{Cashier, Gateway};
 use crate::services::{analytics, inventory, notification, order, payment};
 use crate::supervisor::{LetGo, Services, Slot, Start};
-use crate::{guard, page};
+use crate::{door, guard, page};
 
 const SERVICES: [&str; 5] =
     [order::NAME, payment::NAME, inventory::NAME, notification::NAME, analytics::NAME];
 
 /// A shop that is put together, and not yet open.
 pub(crate) struct App {
+    world: World,
     broker: Arc<dyn Broker>,
     services: Services,
     bank: BankProcess,
@@ -39,6 +39,8 @@ pub(crate) struct App {
     live: Live,
     router: Router,
     listener: TcpListener,
+    /// How many connections there is room for.
+    room: usize,
 }
 
 /// The parts that the services are made of.
@@ -63,6 +65,7 @@ impl App {
         let unwritable = |error: &dyn std::fmt::Display| {
             format!("the data folder {} cannot be used: {error}", data.display())
         };
+        let room = door::room();
         // The port is taken first: a shop that runs already is the commonest reason to fail.
         let listener = TcpListener::bind(config.listen)
             .await
@@ -102,7 +105,7 @@ impl App {
             mailer,
         };
         let auditor = Auditor::open(sources, data).map_err(|e| unwritable(&e))?;
-        let live = Live::start(world, broker.clone());
+        let live = Live::start(world, broker.clone(), room / 2);
         let console = Console::new(world, config, services.clone(), bank.clone());
         console.clone().show_on(&live);
         let router = parts
@@ -112,7 +115,8 @@ impl App {
             .merge(console.routes(parts.stores.clone()))
             .merge(page::routes());
         let router = guard::protect(router);
-        Ok(Self { broker, services, bank, banking, live, router, listener })
+        let world = world.clone();
+        Ok(Self { world, broker, services, bank, banking, live, router, listener, room })
     }
 
     /// Where it listens; the port is another one than asked for where 0 was asked for.
@@ -121,20 +125,12 @@ impl App {
     }
 
     /// Serves until `stop` is done, then stops everything gracefully.
-    pub(crate) async fn serve(
-        self,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), String> {
-        let live = self.live.clone();
-        let listener = self.listener.tap_io(|stream| {
-            // Without it, small answers wait for the client's acknowledgement.
-            drop(stream.set_nodelay(true));
-        });
-        let serving = axum::serve(listener, self.router).with_graceful_shutdown(async move {
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), String> {
+        let stop = async {
             stop.await;
-            live.end();
-        });
-        let served = serving.await.map_err(|error| format!("cannot serve: {error}"));
+            self.live.end();
+        };
+        door::serve(&self.world, self.listener, self.router, self.room, stop).await;
         self.services.stop_all().await;
         self.bank.end();
         let ended = self.banking.await;
@@ -142,8 +138,7 @@ impl App {
         if let Err(error) = closed {
             tracing::warn!(%error, "the broker did not close cleanly");
         }
-        ended.map_err(|error| format!("the bank's keeper ended badly: {error}"))?;
-        served
+        ended.map_err(|error| format!("the bank's keeper ended badly: {error}"))
     }
 }
 
@@ -154,7 +149,8 @@ impl Parts {
     }
 
     fn slot(&self, name: &'static str, start: Start, let_go: LetGo) -> Result<Arc<Slot>, String> {
-        Ok(Slot::new(name, self.broker.clone(), self.place(name)?, start, let_go))
+        let (world, broker) = (&self.world, self.broker.clone());
+        Ok(Slot::new(name, world, broker, self.place(name)?, start, let_go))
     }
 
     fn services(&self) -> Result<Services, String> {
@@ -171,13 +167,7 @@ impl Parts {
             let broker = broker.clone();
             Box::pin(async move { service.start(&broker).await })
         });
-        let (world, store, broker) = (self.world.clone(), self.store.clone(), self.broker.clone());
-        let mailer = self.mailer.clone();
-        let notification = starter(move || {
-            let service = notification::service(&world, &store, mailer.clone());
-            let broker = broker.clone();
-            Box::pin(async move { service.start(&broker).await })
-        });
+        let (notification, stop_mails) = self.notification();
         let (world, store, broker) = (self.world.clone(), self.store.clone(), self.broker.clone());
         let analytics = starter(move || {
             let (service, broker) = (analytics::service(&world, &store), broker.clone());
@@ -188,7 +178,7 @@ impl Parts {
             self.slot(order::NAME, order, nothing())?,
             self.slot(payment::NAME, payment, let_go)?,
             self.slot(inventory::NAME, inventory, nothing())?,
-            self.slot(notification::NAME, notification, nothing())?,
+            self.slot(notification::NAME, notification, stop_mails)?,
             self.slot(analytics::NAME, analytics, nothing())?,
         ]))
     }
@@ -210,6 +200,28 @@ impl Parts {
         let let_go: LetGo = Box::new(move || {
             if let Some(gateway) = lock(&current).take() {
                 gateway.end();
+            }
+        });
+        (start, let_go)
+    }
+
+    /// Each start of notification has a postman of its own, which is ended before the service stops:
+    /// a handler that waits for the mail server would hold it up.
+    fn notification(&self) -> (Start, LetGo) {
+        let (world, store, broker) = (self.world.clone(), self.store.clone(), self.broker.clone());
+        let mailer = self.mailer.clone();
+        let current: Arc<std::sync::Mutex<Option<Postman>>> = Arc::default();
+        let last = current.clone();
+        let start = starter(move || {
+            let postman = Postman::new(mailer.clone());
+            *lock(&last) = Some(postman.clone());
+            let service = notification::service(&world, &store, postman);
+            let broker = broker.clone();
+            Box::pin(async move { service.start(&broker).await })
+        });
+        let let_go: LetGo = Box::new(move || {
+            if let Some(postman) = lock(&current).take() {
+                postman.end();
             }
         });
         (start, let_go)

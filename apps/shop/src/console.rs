@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::bank::{BankProcess, Mode, ModeKind};
 use crate::config::Config;
+use crate::extract::{self, Name};
 use crate::live::Live;
 use crate::problem::{FieldError, Problem};
 use crate::supervisor::{Services, Slot};
@@ -25,6 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How slow a slow bank is, and how often a failing one fails, when nothing else is asked for.
 const SLOW_MS: u64 = 400;
 const FAIL_RATE: f64 = 0.5;
+/// The largest body that is read.
+const MAX_BODY: usize = 4 << 10;
 
 /// The console's view of the shop.
 #[derive(Clone)]
@@ -86,7 +89,10 @@ impl Console {
         let Shared { world, started, broker, store, services, bank } = &*self.shared;
         let (rows, bank) = (services.rows().await, bank.row());
         let is = |row: &Value, state: &str| row.get("state").is_some_and(|known| known == state);
-        let well = is(&bank, "up") && rows.iter().all(|row| is(row, "running"));
+        // What stands in the dead letters waits for somebody who looks.
+        let unseen = |row: &Value| row.get("deadLetters").is_some_and(|count| *count != 0);
+        let runs = |row: &Value| is(row, "running") && !unseen(row);
+        let well = is(&bank, "up") && rows.iter().all(runs);
         json!({
             "status": if well { "ok" } else { "degraded" },
             "services": rows,
@@ -115,19 +121,13 @@ async fn health(State(console): State<Console>) -> Json<Value> {
     Json(console.health().await)
 }
 
-async fn stop(
-    State(console): State<Console>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
+async fn stop(State(console): State<Console>, Name(name): Name) -> Result<Json<Value>, Problem> {
     let slot = console.slot(&name)?;
     slot.stop().await;
     Ok(Json(slot.row().await))
 }
 
-async fn start(
-    State(console): State<Console>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
+async fn start(State(console): State<Console>, Name(name): Name) -> Result<Json<Value>, Problem> {
     let slot = console.slot(&name)?;
     slot.start().await.map_err(Problem::internal)?;
     Ok(Json(slot.row().await))
@@ -141,7 +141,8 @@ struct Mood {
     fail_rate: Option<f64>,
 }
 
-async fn set_bank(State(console): State<Console>, body: Bytes) -> Result<Json<Value>, Problem> {
+async fn set_bank(State(console): State<Console>, body: Body) -> Result<Json<Value>, Problem> {
+    let body = extract::read(body, MAX_BODY).await?;
     let mood: Mood = serde_json::from_slice(&body).map_err(|error| {
         let detail =
             format!("the body must be as in {{\"mode\":\"up|slow|failing|down\"}}: {error}");

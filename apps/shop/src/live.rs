@@ -23,6 +23,7 @@ use dhara::broker::Broker;
 use dhara::world::{World, timeout};
 use tokio::sync::{Notify, watch};
 
+use crate::problem::Problem;
 use frame::Frame;
 
 /// How many events the ring holds.
@@ -51,6 +52,8 @@ struct Shared {
     broker: Arc<dyn Broker>,
     ring: Mutex<Ring>,
     changed: Notify,
+    /// How many clients there may be.
+    most: usize,
     /// How many clients there are.
     clients: watch::Sender<usize>,
     /// Whether the ring holds what was there when the reader began.
@@ -98,10 +101,12 @@ impl Ring {
 }
 
 impl Live {
-    pub(crate) fn start(world: &World, broker: Arc<dyn Broker>) -> Self {
+    /// Streams for `most` clients at a time.
+    pub(crate) fn start(world: &World, broker: Arc<dyn Broker>, most: usize) -> Self {
         let shared = Arc::new(Shared {
             world: world.clone(),
             broker,
+            most,
             ring: Mutex::default(),
             changed: Notify::new(),
             clients: watch::Sender::new(0),
@@ -143,7 +148,12 @@ impl Shared {
 
 async fn events(State(live): State<Live>, headers: HeaderMap) -> Response {
     let cursor = headers.get("last-event-id").and_then(|cursor| cursor.to_str().ok());
-    let client = Client::join(live.shared, cursor).await;
+    let Some(client) = Client::join(live.shared, cursor).await else {
+        let detail = "too many listen to the events; try again later";
+        // The connection goes too: it would take the place of others who have something to ask.
+        let close = [(header::CONNECTION, "close")];
+        return (close, Problem::unavailable(detail)).into_response();
+    };
     let stream = futures_util::stream::unfold(client, |mut client| async move {
         let bytes = client.next().await?;
         Some((Ok::<_, Infallible>(bytes), client))
@@ -156,6 +166,7 @@ async fn events(State(live): State<Live>, headers: HeaderMap) -> Response {
 /// One client's way through the ring.
 struct Client {
     shared: Arc<Shared>,
+    _place: Place,
     run: u64,
     next: u64,
     status: watch::Receiver<Bytes>,
@@ -165,8 +176,9 @@ struct Client {
 }
 
 impl Client {
-    async fn join(shared: Arc<Shared>, cursor: Option<&str>) -> Self {
-        shared.clients.send_modify(|clients| *clients += 1);
+    /// A new client; `None` where there is no room for one more.
+    async fn join(shared: Arc<Shared>, cursor: Option<&str>) -> Option<Self> {
+        let place = Place::take(shared.clone())?;
         let mut primed = shared.primed.subscribe();
         let ready = timeout(PATIENCE, primed.wait_for(|primed| *primed)).await;
         drop(ready);
@@ -176,7 +188,7 @@ impl Client {
         };
         let mut status = shared.status.subscribe();
         status.mark_changed();
-        Self { shared, run, next, status, greeted: false, rests: false }
+        Some(Self { shared, _place: place, run, next, status, greeted: false, rests: false })
     }
 
     /// The next bytes for this client; `None` when the shop stops.
@@ -250,8 +262,23 @@ impl Client {
     }
 }
 
-impl Drop for Client {
+/// A client's place among those that there may be; given back when it is dropped.
+struct Place(Arc<Shared>);
+
+impl Place {
+    fn take(shared: Arc<Shared>) -> Option<Self> {
+        let most = shared.most;
+        let there_is_one = |clients: &mut usize| {
+            let free = *clients < most;
+            *clients += usize::from(free);
+            free
+        };
+        shared.clients.send_if_modified(there_is_one).then(|| Self(shared.clone()))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.clients.send_modify(|clients| *clients = clients.saturating_sub(1));
+        self.0.clients.send_modify(|clients| *clients = clients.saturating_sub(1));
     }
 }

@@ -2,14 +2,18 @@
 //!
 //! `shop` serves the shop; `shop bank` is the stand-in for a bank that it starts for itself.
 
+mod addressee;
 mod app;
 mod bank;
 mod config;
 mod console;
+mod door;
 mod events;
+mod extract;
 mod guard;
 mod ledger;
 mod live;
+mod log;
 mod page;
 mod problem;
 mod proof;
@@ -21,24 +25,33 @@ mod supervisor;
 mod testing;
 mod time_text;
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::process::ExitCode;
 
-use dhara::world::World;
+use dhara::world::{Task, World};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use config::{Command, Config};
+
+/// The exit code of a shop that ended at once, with its work as a kill leaves it.
+const TOLD_TWICE: i32 = 130;
 
 fn main() -> ExitCode {
     let command = config::read(std::env::args_os().skip(1), |name| std::env::var_os(name));
     let outcome = command.and_then(|command| match command {
         Command::Print(text) => print(&text),
         Command::Bank(data) => {
+            log::start(&World::real());
             let bank = bank::run(bank::Options { data }, World::real());
             run(Builder::new_current_thread(), bank)
         }
-        Command::Serve(config) => run(Builder::new_multi_thread(), serve(config)),
+        Command::Serve(config) => {
+            log::start(&World::real());
+            run(Builder::new_multi_thread(), serve(config))
+        }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,23 +77,34 @@ fn run(mut builder: Builder, work: impl Future<Output = Result<(), String>>) -> 
 }
 
 async fn serve(config: Config) -> Result<(), String> {
-    let stopped = stop_signal()?;
     let world = World::real();
+    let stopped = stop_signal(&world)?;
     let app = app::App::open(&config, &world).await?;
     let address = app.address()?;
     drop(writeln!(std::io::stdout(), "The shop is open: http://{address}"));
     app.serve(stopped).await
 }
 
-/// Done when the process is told to end: SIGTERM, Ctrl-C.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, String> {
+/// Done when the process is told to end: SIGTERM, Ctrl-C. Told a second time, it ends at once.
+fn stop_signal(world: &World) -> Result<impl Future<Output = ()> + use<>, String> {
     let listen = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => (),
-            _ = interrupt.recv() => (),
-        }
-    })
+    let (tell, told) = oneshot::channel();
+    let listening = world.spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => (),
+                _ = interrupt.recv() => (),
+            }
+        };
+        next().await;
+        // A shop that has not opened yet, or has ended, hears of it in time or not at all.
+        let _ = tell.send(());
+        next().await;
+        drop(writeln!(std::io::stderr(), "shop: ended at once, as it was told twice"));
+        std::process::exit(TOLD_TWICE);
+    });
+    drop::<Task<Infallible>>(listening);
+    Ok(async move { drop(told.await) })
 }

@@ -34,7 +34,7 @@ export function showProof(proof) {
 
 function verdictOf(proof) {
   const charges = `${plural(proof.charges, 'charge')} in the bank's ledger for ${plural(proof.toBeCharged, 'order')} to be charged, ${plural(proof.refunds, 'refund')}; ${count(proof.sold)} sold of ${count(proof.stock)} in stock.`;
-  const faults = [[proof.lost, 'lost'], [proof.deadLettered, 'in the dead letters'], [proof.chargedTwice, 'charged twice'], [proof.oversold, 'oversold']].filter(([number]) => number > 0);
+  const faults = [[proof.lost, 'lost'], [proof.chargedTwice, 'charged twice'], [proof.oversold, 'oversold'], [proof.deadLetters, 'in the dead letters']].filter(([number]) => number > 0);
   if (!proof.ok || faults.length > 0) {
     const ids = (proof.lostOrders ?? []).slice(0, 3).join(', ');
     return ['broken', `Broken: ${faults.map(([number, word]) => `${count(number)} ${word}`).join(', ') || 'the ledgers disagree'}`, ids ? `Lost: ${ids}. ${charges}` : charges];

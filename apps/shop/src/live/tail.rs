@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dhara::broker::{BrokerError, Delivery, Signal, Start, Subscribe, Subscription, Topic};
 use dhara::world::timeout;
+use tokio::sync::watch;
 
 use super::frame::Frame;
 use super::{Ring, Shared};
@@ -78,27 +79,32 @@ async fn read(shared: &Shared) -> Result<(), BrokerError> {
     outcome
 }
 
+/// Reads until nobody has listened for a while.
 async fn go_on(shared: &Shared, subscription: &dyn Subscription) -> Result<(), BrokerError> {
-    let mut clients = shared.clients.subscribe();
+    // One wait for all deliveries: they do not begin it anew.
+    let nobody = nobody(shared.clients.subscribe());
+    tokio::pin!(nobody);
     loop {
-        let nobody = async {
-            loop {
-                if clients.wait_for(|clients| *clients == 0).await.is_err() {
-                    return;
-                }
-                let back = clients.wait_for(|clients| *clients > 0);
-                if timeout(LINGER, back).await.is_none() {
-                    return;
-                }
-            }
-        };
         tokio::select! {
             signal = subscription.next() => match signal? {
                 Signal::Deliveries(deliveries) => push(shared, subscription, deliveries).await?,
                 Signal::Closed => return Ok(()),
                 _ => (),
             },
-            () = nobody => return Ok(()),
+            () = &mut nobody => return Ok(()),
+        }
+    }
+}
+
+/// Done when there has been no client for a while.
+async fn nobody(mut clients: watch::Receiver<usize>) {
+    loop {
+        if clients.wait_for(|clients| *clients == 0).await.is_err() {
+            return;
+        }
+        let back = clients.wait_for(|clients| *clients > 0);
+        if timeout(LINGER, back).await.is_none() {
+            return;
         }
     }
 }
@@ -115,4 +121,38 @@ async fn push(
     }
     shared.changed.notify_waiters();
     subscription.ack(deliveries.into_iter().map(|delivery| delivery.receipt).collect()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use dhara::broker::{Message, TopicSpec};
+    use dhara::world::World;
+
+    use super::*;
+    use crate::live::{Client, Live};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reader_ends_after_the_last_client_also_while_events_keep_coming() {
+        let world = World::real();
+        let broker = dhara::broker::open("mem:", &world).await.unwrap();
+        let topics = TOPICS.map(|(name, _)| TopicSpec { name: name.into(), partitions: Some(1) });
+        broker.declare(&topics).await.unwrap();
+        let live = Live::start(&world, broker.clone(), 1);
+        let client = Client::join(live.shared.clone(), None).await;
+        assert!(client.is_some() && Client::join(live.shared.clone(), None).await.is_none());
+        assert!(*live.shared.primed.borrow(), "it reads");
+        drop(client);
+        for _ in 0..LINGER.as_secs() + 5 {
+            let message = Message {
+                topic: "orders".into(),
+                key: None,
+                body: "{}".into(),
+                headers: Default::default(),
+                timestamp: world.now(),
+            };
+            broker.publish(message.into()).await.unwrap();
+            world.sleep(Duration::from_secs(1)).await;
+        }
+        assert!(!*live.shared.primed.borrow(), "nobody listens any more");
+    }
 }

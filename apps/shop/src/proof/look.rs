@@ -125,6 +125,16 @@ async fn read_dead_letters(
     Ok(())
 }
 
+/// How many events nobody could handle.
+pub(super) async fn dead_letters(sources: &Sources) -> Result<u64, AuditError> {
+    let mut count = 0;
+    for (_, store) in &sources.stores {
+        let rows = store.query("SELECT count(*) AS count FROM dhara_dead_letters", &[]).await?;
+        count += rows.first().map_or(Ok(0), |row| row.get::<u64>("count"))?;
+    }
+    Ok(count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

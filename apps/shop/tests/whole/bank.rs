@@ -89,3 +89,39 @@ async fn payment_can_be_stopped_while_it_waits_for_a_bank_that_is_down() {
     assert_sound(&proof);
     assert_eq!(number(&proof, "confirmed"), 100);
 }
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_break_off_a_stop() {
+    let shop = Shop::start().await;
+    shop.bank(json!({ "mode": "slow", "slowMs": 1500 })).await;
+    place(&shop, 10).await;
+    shop.until("payment is at work", "/health", |h| number(row(h, "payment"), "inHand") > 0).await;
+    let stop = "POST /services/payment/stop HTTP/1.1\r\nhost: shop\r\n\r\n";
+    let client = shop.connect(stop).await;
+    let state = |state: &'static str| move |h: &Value| row(h, "payment")["state"] == state;
+    shop.until("health shows it at once", "/health", state("stopping")).await;
+    drop(client);
+    shop.until("it stops all the same", "/health", state("stopped")).await;
+    shop.bank(json!({ "mode": "up" })).await;
+    shop.start_service("payment").await;
+    let proof = shop.settled(10).await;
+    assert_sound(&proof);
+    assert_eq!(number(&proof, "confirmed"), 10);
+}
+
+#[tokio::test]
+async fn stops_and_starts_at_the_same_moment_leave_what_they_say() {
+    let shop = Shop::start().await;
+    for _ in 0..20 {
+        let calls = ["stop", "start", "stop", "start"].map(|verb| {
+            let (shop, path) = (&shop, format!("/services/order/{verb}"));
+            async move { shop.post(&path, &json!({})).await }
+        });
+        futures_util::future::join_all(calls).await;
+        let runs = row(&shop.get("/health").await, "order")["state"] == "running";
+        let taken = shop.post("/orders", &super::support::order("u", "tea-sylhet", 1)).await;
+        let expected = if runs { 201 } else { 503 };
+        assert_eq!(taken.status.as_u16(), expected, "running {runs}: {}", taken.body);
+    }
+    shop.start_service("order").await;
+}

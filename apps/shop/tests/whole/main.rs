@@ -10,9 +10,11 @@
 
 mod bank;
 mod cli;
+mod door;
 mod faults;
 mod kills;
 mod live;
+mod mail;
 mod orders;
 mod refusals;
 mod saga;

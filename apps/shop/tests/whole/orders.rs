@@ -69,14 +69,23 @@ async fn the_same_key_is_the_same_order_also_after_a_restart() {
     let many = (0..8).map(|_| shop.post_with("/orders", &key, &body));
     let answers = futures_util::future::join_all(many).await;
     let first = &answers[0];
+    let same = |one: &Value, other: &Value| {
+        ["orderId", "token", "totalAmount"].iter().all(|name| one[*name] == other[*name])
+    };
     for answer in &answers {
-        assert_eq!((answer.status, &answer.body), (StatusCode::CREATED, &first.body));
+        assert_eq!(answer.status, StatusCode::CREATED);
+        assert!(same(&answer.body, &first.body), "{} {}", answer.body, first.body);
     }
     shop.ended(&text(&first.body, "orderId")).await;
+    let later = shop.post_with("/orders", &key, &body).await;
+    assert_eq!(
+        (same(&later.body, &first.body), &later.body["status"]),
+        (true, &json!("confirmed"))
+    );
     shop.terminate().await;
     shop.restart(&[]).await;
     let again = shop.post_with("/orders", &key, &body).await;
-    assert_eq!((again.status, &again.body), (StatusCode::CREATED, &first.body));
+    assert_eq!((again.status, &again.body), (StatusCode::CREATED, &later.body));
     let other = shop.post_with("/orders", &key, &order("user_1", "tea-sylhet", 3)).await;
     assert_eq!(
         (other.status, &other.body["field"]),
@@ -101,4 +110,17 @@ async fn what_is_for_sale_is_in_stock() {
     for product in products["products"].as_array().unwrap() {
         assert!(number(product, "price") > 0 && !text(product, "icon").is_empty(), "{product}");
     }
+}
+
+#[tokio::test]
+async fn a_repeated_key_tells_how_the_order_stands_and_why() {
+    let shop = Shop::start().await;
+    let key = [("idempotency-key", "cart-8")];
+    let body = order("user_broke", "tea-sylhet", 1);
+    let first = shop.post_with("/orders", &key, &body).await;
+    assert_eq!(first.body["status"], "pending");
+    let ended = shop.ended(&text(&first.body, "orderId")).await;
+    let again = shop.post_with("/orders", &key, &body).await;
+    assert_eq!(again.body["status"], "rejected");
+    assert_eq!(again.body["reason"], ended["reason"]);
 }

@@ -1,7 +1,8 @@
 //! Starts the shop, asks it, waits for what is to become true.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// How long a condition may take to become true, on a machine that is busy with other tests.
@@ -28,6 +30,8 @@ pub(crate) struct Shop {
     client: Client<HttpConnector, Full<Bytes>>,
     dir: TempDir,
     faults: String,
+    /// What it has said on its standard error.
+    said: Arc<Mutex<String>>,
 }
 
 /// An answer, read.
@@ -47,11 +51,14 @@ pub(crate) struct Finished {
 
 /// The program, ready for arguments, without the variables of whoever runs the tests.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    alone(Command::new(env!("CARGO_BIN_EXE_shop")))
+}
+
+fn alone(mut command: Command) -> Command {
     for name in ["LISTEN", "DATA", "BROKER", "STORE", "SMTP", "SABOTAGE"] {
         command.env_remove(format!("SHOP_{name}"));
     }
-    command.stdin(Stdio::null()).kill_on_drop(true);
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
@@ -74,10 +81,33 @@ impl Shop {
 
     /// A shop with faults that were built in on purpose.
     pub(crate) async fn with_faults(faults: &str) -> Self {
+        Self::launch(program(), faults, &[]).await
+    }
+
+    /// A shop with these options.
+    pub(crate) async fn with(options: &[&str]) -> Self {
+        Self::launch(program(), "", options).await
+    }
+
+    /// A shop that may have so many files and connections open.
+    pub(crate) async fn with_descriptors(most: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_shop"));
+        Self::launch(alone(command), "", &[]).await
+    }
+
+    async fn launch(command: Command, faults: &str, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (child, address) = launch(dir.path(), faults, &[]).await;
+        let said = Arc::default();
+        let (child, address) = launch(command, dir.path(), faults, options, &said).await;
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        Self { child, address, client, dir, faults: faults.to_owned() }
+        Self { child, address, client, dir, faults: faults.to_owned(), said }
+    }
+
+    /// What it has said on its standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn data(&self) -> &Path {
@@ -95,18 +125,36 @@ impl Shop {
 
     /// Starts it again on the same folder, on another port, with these options.
     pub(crate) async fn restart(&mut self, options: &[&str]) {
-        (self.child, self.address) = launch(self.dir.path(), &self.faults, options).await;
+        let (dir, said) = (self.dir.path(), &self.said);
+        (self.child, self.address) = launch(program(), dir, &self.faults, options, said).await;
         // Connections to the one before are of no use, also where the port is the same.
         self.client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
     }
 
     /// Stops it as the system does; it has to end well.
     pub(crate) async fn terminate(&mut self) {
+        self.tell_to_end().await;
+        assert!(self.end().await.success(), "it ends well");
+    }
+
+    /// Sends it SIGTERM, and does not wait.
+    pub(crate) async fn tell_to_end(&self) {
         let id = self.child.id().unwrap().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
         assert!(told.success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        assert!(ended.expect("it ends").unwrap().success(), "it ends well");
+        ended.expect("it ends").unwrap()
+    }
+
+    /// A connection of its own, on which these bytes have been sent.
+    pub(crate) async fn connect(&self, bytes: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        stream
     }
 
     pub(crate) async fn send(
@@ -250,8 +298,23 @@ pub(crate) fn count(variable: &str, usual: usize) -> usize {
     wanted.map_or(usual, |text| text.parse().expect("a count is a number"))
 }
 
-async fn launch(dir: &Path, faults: &str, options: &[&str]) -> (Child, String) {
-    let mut command = program();
+/// The status of the answer that comes on this connection; 0 where none does.
+pub(crate) async fn status_on(stream: &mut TcpStream) -> u16 {
+    let mut start = [0; 12];
+    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut start)).await;
+    match read.expect("an answer comes") {
+        Ok(_) => std::str::from_utf8(&start[9..]).unwrap().parse().unwrap(),
+        Err(_) => 0,
+    }
+}
+
+async fn launch(
+    mut command: Command,
+    dir: &Path,
+    faults: &str,
+    options: &[&str],
+    said: &Arc<Mutex<String>>,
+) -> (Child, String) {
     command.args(["--listen", "127.0.0.1:0", "--data"]).arg(dir).args(options);
     let mut child = command
         .env("SHOP_SABOTAGE", faults)
@@ -268,5 +331,11 @@ async fn launch(dir: &Path, faults: &str, options: &[&str]) -> (Child, String) {
         child.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
         panic!("the shop did not open: {line}{errors}");
     };
+    let (mut errors, said) = (BufReader::new(child.stderr.take().unwrap()).lines(), said.clone());
+    drop(tokio::spawn(async move {
+        while let Ok(Some(line)) = errors.next_line().await {
+            said.lock().unwrap().push_str(&(line + "\n"));
+        }
+    }));
     (child, address.to_owned())
 }

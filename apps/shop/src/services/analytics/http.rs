@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
@@ -37,10 +38,12 @@ struct Wanted {
 
 async fn analytics(
     State(api): State<AnalyticsApi>,
-    Query(wanted): Query<Wanted>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    let header = headers.get("consistency-token").and_then(|token| token.to_str().ok());
+    let refused = |error: QueryRejection| Problem::new(error.status(), error.body_text());
+    let Query(wanted) = wanted.map_err(refused)?;
+    let header = headers.get("consistency-token").map(|token| token.to_str().unwrap_or("?"));
     if let Some(token) = wanted.token.as_deref().or(header) {
         catch_up(&api.slot, token).await?;
     }
@@ -49,11 +52,20 @@ async fn analytics(
 
 async fn catch_up(slot: &Slot, token: &str) -> Result<(), Problem> {
     let unknown =
-        |_| Problem::field(StatusCode::BAD_REQUEST, "token", "this is no token of this shop");
-    let event = EventId::parse(token).map_err(unknown)?;
+        || Problem::field(StatusCode::BAD_REQUEST, "token", "this is no token of this shop");
+    let event = event_of(token).ok_or_else(unknown)?;
     slot.caught_up("order_created", &event, PATIENCE).await.map_err(|why| {
         Problem::unavailable(format!("the order of the token is not counted yet: {why}"))
     })
+}
+
+/// The event that a token of this shop stands for. Ids in other shapes are those of others' events,
+/// for which nobody is given a token.
+fn event_of(token: &str) -> Option<EventId> {
+    let digits = token.strip_prefix("evt_")?;
+    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (digits.len() == 32 && digits.bytes().all(lower_hex)).then_some(())?;
+    EventId::parse(token).ok()
 }
 
 async fn figures(store: &dyn ServiceStore) -> Result<Value, StoreError> {
@@ -86,4 +98,19 @@ fn minute(row: &Row) -> Result<Value, StoreError> {
     let (minute, orders): (u64, i64) = (row.get("minute")?, row.get("created")?);
     let minute = rfc3339(Timestamp::from_micros(minute * 60_000_000));
     Ok(json!({ "minute": minute, "orders": orders, "revenue": row.get::<i64>("revenue")? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhara::world::World;
+
+    #[test]
+    fn only_what_the_shop_gives_is_a_token() {
+        let event = EventId::from(World::real().uuid());
+        assert_eq!(event_of(&event.to_string()), Some(event));
+        for other in ["", "?", "nonsense", "evt_12345", "evt_0189AAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+            assert_eq!(event_of(other), None, "{other}");
+        }
+    }
 }

@@ -104,32 +104,30 @@ async fn deliver(world: World, count: Arc<Count>, mut posts: mpsc::Receiver<Post
         let (letters, answers): (Vec<_>, Vec<_>) =
             group.drain(..).map(|post| (post.letter, post.answer)).unzip();
         let dir = count.dir.clone();
-        let written: Task<io::Result<u64>> =
-            world.spawn_blocking(move || write_group(&dir, &letters));
+        let counted = count.clone();
+        let written: Task<io::Result<()>> =
+            world.spawn_blocking(move || write_group(&dir, &letters, &counted.added));
         let outcome = match written.await {
             Ok(outcome) => outcome,
             Err(error) => Err(io::Error::other(error)),
         };
-        if let Ok(added) = &outcome {
-            count.added.fetch_add(*added, Ordering::Relaxed);
-        }
         for answer in answers {
-            let outcome = outcome.as_ref().map(drop).map_err(|error| trouble(&count.dir, error));
+            let outcome = outcome.as_ref().copied().map_err(|error| trouble(&count.dir, error));
             // A handler that was given up is run again.
             drop(answer.send(outcome));
         }
     }
 }
 
-/// Writes and syncs the mails; gives the number of those that were not there before.
-fn write_group(dir: &Path, letters: &[Letter]) -> io::Result<u64> {
-    let mut added = 0;
+/// Writes and syncs the mails. `added` rises with each that was not there before, also where a later
+/// one fails: the next attempt finds what this one has made.
+fn write_group(dir: &Path, letters: &[Letter], added: &AtomicU64) -> io::Result<()> {
     let mut files = Vec::with_capacity(letters.len());
     for letter in letters {
         let path = dir.join(format!("{}.eml", letter.id));
         let file = match File::create_new(&path) {
             Ok(file) => {
-                added += 1;
+                added.fetch_add(1, Ordering::Relaxed);
                 file
             }
             // An earlier attempt may have been cut off in the middle of the file.
@@ -143,12 +141,10 @@ fn write_group(dir: &Path, letters: &[Letter]) -> io::Result<u64> {
     }
     let folder = File::open(dir)?;
     if letters.len() > ONE_BY_ONE {
-        rustix::fs::syncfs(&folder)?;
-        return Ok(added);
+        return Ok(rustix::fs::syncfs(&folder)?);
     }
     files.iter().try_for_each(File::sync_all)?;
-    folder.sync_all()?;
-    Ok(added)
+    folder.sync_all()
 }
 
 fn trouble(dir: &Path, error: &io::Error) -> MailError {
@@ -180,5 +176,22 @@ mod tests {
         }
         let text = std::fs::read_to_string(dir.path().join("mail/evt_7.eml")).unwrap();
         assert!(text.starts_with("Subject: hello"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn mails_are_counted_once_each_also_when_one_of_their_group_failed() {
+        let dir = Folder::new("mailbox");
+        let mailbox = Mailbox::open(&World::real(), dir.path()).unwrap();
+        assert_eq!(mailbox.delivered().await.unwrap(), 0);
+        let hindrance = dir.path().join("mail/evt_2.eml");
+        std::fs::create_dir(&hindrance).unwrap();
+        let put = || (1..4).map(|n| mailbox.put(letter(&format!("evt_{n}"))));
+        let group = futures_util::future::join_all(put()).await;
+        assert!(group.iter().all(Result::is_err), "a folder stands where a mail is to be");
+        std::fs::remove_dir(&hindrance).unwrap();
+        for outcome in futures_util::future::join_all(put()).await {
+            outcome.unwrap();
+        }
+        assert_eq!(mailbox.delivered().await.unwrap(), 3);
     }
 }

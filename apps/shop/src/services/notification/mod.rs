@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dhara::store::Store;
 use dhara::world::World;
 use dhara::{HandlerExt, Meta, Retry, Service, State};
+use tokio::sync::watch;
 
 use crate::events::NotificationRequested;
 use letter::Letter;
@@ -28,14 +29,14 @@ pub(crate) enum Mailer {
     /// Files in a folder.
     Mailbox(Mailbox),
     /// A mail server.
-    Smtp(Smtp),
+    Smtp(Arc<Smtp>),
 }
 
 impl Mailer {
     /// Mails go to the server at `smtp`; without one, to files in `dir`.
     pub(crate) fn open(world: &World, dir: &Path, smtp: Option<&str>) -> Result<Self, MailError> {
         match smtp {
-            Some(url) => Ok(Self::Smtp(Smtp::open(world, dir, url)?)),
+            Some(url) => Ok(Self::Smtp(Arc::new(Smtp::open(world, dir, url)?))),
             None => Ok(Self::Mailbox(Mailbox::open(world, dir)?)),
         }
     }
@@ -47,25 +48,44 @@ impl Mailer {
             Self::Smtp(smtp) => smtp.delivered().await,
         }
     }
+}
+
+/// Sends for one run of the service; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Postman {
+    mailer: Mailer,
+    ending: Arc<watch::Sender<bool>>,
+}
+
+impl Postman {
+    pub(crate) fn new(mailer: Mailer) -> Self {
+        Self { mailer, ending: Arc::default() }
+    }
+
+    /// Lets everything that waits for the mail server go: the service is being stopped.
+    pub(crate) fn end(&self) {
+        self.ending.send_replace(true);
+    }
 
     async fn send(&self, letter: Letter) -> Result<(), MailError> {
-        match self {
-            Self::Mailbox(mailbox) => mailbox.put(letter).await,
-            Self::Smtp(smtp) => smtp.send(letter).await,
+        match &self.mailer {
+            Mailer::Mailbox(mailbox) => mailbox.put(letter).await,
+            Mailer::Smtp(smtp) => smtp.send(letter, self.ending.subscribe()).await,
         }
     }
 }
 
 /// The service, ready to start.
-pub(crate) fn service(world: &World, store: &Arc<dyn Store>, mailer: Mailer) -> Service<Mailer> {
-    let service = Service::new(NAME).world(world).store(store.clone()).state(mailer).lanes(LANES);
+pub(crate) fn service(world: &World, store: &Arc<dyn Store>, postman: Postman) -> Service<Postman> {
+    let service = Service::new(NAME).world(world).store(store.clone()).state(postman).lanes(LANES);
     service.on(send.retry(Retry::forever()))
 }
 
 async fn send(
     request: NotificationRequested,
     meta: Meta,
-    State(mailer): State<Mailer>,
+    State(postman): State<Postman>,
 ) -> Result<(), MailError> {
-    mailer.send(Letter::write(&request, &meta)?).await
+    let letter = Letter::write(&request, &meta.event_id.to_string(), meta.timestamp)?;
+    postman.send(letter).await
 }

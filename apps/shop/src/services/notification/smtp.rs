@@ -3,22 +3,30 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dhara::world::World;
+use dhara::world::{World, timeout};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::sync::{Semaphore, watch};
 
 use super::letter::{Letter, MailError};
 use crate::ledger::{Ledger, LedgerError};
 
+/// How long the server may take over one mail.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// How long mails that are on their way may still take when the service is to stop.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// How many mails are on their way at a time, each over a connection of its own: one that was left
+/// in the middle of a conversation is of no use to the next.
+const CONNECTIONS: usize = 16;
 
 /// Every mail that a server has taken, so that it is counted once and not sent again.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS sent (event_id TEXT NOT NULL PRIMARY KEY)";
 
 /// A mail server.
-#[derive(Clone)]
 pub(crate) struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
+    places: Semaphore,
     sent: Ledger,
+    world: World,
     url: String,
 }
 
@@ -29,29 +37,57 @@ impl Smtp {
             .timeout(Some(TIME_LIMIT))
             .build();
         let sent = Ledger::open(world, &dir.join("smtp.db"), SCHEMA).map_err(unavailable)?;
-        Ok(Self { transport, sent, url: without_password(url) })
+        let places = Semaphore::new(CONNECTIONS);
+        Ok(Self { transport, places, sent, world: world.clone(), url: without_password(url) })
     }
 
     /// Sends a mail unless it was sent before. A crash right after the server took it sends it
-    /// again: SMTP knows no idempotency.
-    pub(super) async fn send(&self, letter: Letter) -> Result<(), MailError> {
+    /// again: SMTP knows no idempotency. When `ending` becomes true, nothing waits long for the
+    /// server any more.
+    pub(super) async fn send(
+        &self,
+        letter: Letter,
+        mut ending: watch::Receiver<bool>,
+    ) -> Result<(), MailError> {
+        let stopping = || MailError::Unavailable("the notification service is stopping".to_owned());
+        let _place = tokio::select! {
+            biased;
+            _ = ending.wait_for(|ending| *ending) => return Err(stopping()),
+            place = self.places.acquire() => place.map_err(|_| stopping())?,
+        };
         let known = "SELECT 1 FROM sent WHERE event_id = ?1";
         let id = letter.id.clone();
         let known = self.sent.write(move |tx| tx.prepare_cached(known)?.exists([id])).await;
         if known.map_err(unavailable)? {
             return Ok(());
         }
-        let taken = self.transport.send_raw(&letter.envelope, &letter.bytes).await;
-        taken.map_err(|error| {
-            let what = format!("the mail server {} did not take the mail: {error}", self.url);
-            match error.is_permanent() {
-                true => MailError::Unsendable(what),
-                false => MailError::Unavailable(what),
-            }
-        })?;
+        let last_call = async {
+            drop(ending.wait_for(|ending| *ending).await);
+            self.world.sleep(LAST_CALL).await;
+        };
+        tokio::select! {
+            taken = self.hand_over(&letter) => taken?,
+            () = last_call => return Err(stopping()),
+        }
         let insert = "INSERT OR IGNORE INTO sent VALUES (?1)";
         let written = self.sent.write(move |tx| tx.prepare_cached(insert)?.execute([letter.id]));
         written.await.map(drop).map_err(unavailable)
+    }
+
+    async fn hand_over(&self, letter: &Letter) -> Result<(), MailError> {
+        let refused = |why: &dyn std::fmt::Display| {
+            format!("the mail server {} did not take the mail: {why}", self.url)
+        };
+        let sending = self.transport.send_raw(&letter.envelope, &letter.bytes);
+        match timeout(TIME_LIMIT, sending).await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) if error.is_permanent() => Err(MailError::Unsendable(refused(&error))),
+            Some(Err(error)) => Err(MailError::Unavailable(refused(&error))),
+            None => {
+                let why = format!("it did not answer within {} s", TIME_LIMIT.as_secs());
+                Err(MailError::Unavailable(refused(&why)))
+            }
+        }
     }
 
     pub(super) async fn delivered(&self) -> Result<u64, MailError> {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,6 +18,7 @@ use super::place::{self, PlaceError, Placed};
 use super::request::{self, MAX_BODY};
 use super::stream::{self, Entry, StreamError};
 use crate::events::OrderId;
+use crate::extract::{self, Name};
 use crate::problem::Problem;
 use crate::receipts::Receipts;
 use crate::supervisor::Slot;
@@ -44,7 +44,7 @@ pub(crate) fn routes(api: OrderApi) -> Router {
 async fn create(State(api): State<OrderApi>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let key = request::idempotency_key(&parts.headers)?;
-    let order = request::parse(&parts.headers, &read(body).await?)?;
+    let order = request::parse(&parts.headers, &extract::read(body, MAX_BODY).await?)?;
     let Some(writer) = api.slot.writer() else {
         return Err(Problem::unavailable("the order service is stopped; start it and try again"));
     };
@@ -52,13 +52,6 @@ async fn create(State(api): State<OrderApi>, request: Request) -> Result<Respons
     // The receipt is on disk before the customer hears of the order: what is accepted is counted.
     api.receipts.add(&placed.order_id).await.map_err(Problem::internal)?;
     Ok(accepted(&placed))
-}
-
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        let detail = format!("the body must have at most {MAX_BODY} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    })
 }
 
 fn refusal(error: WriteError<PlaceError>) -> Problem {
@@ -82,17 +75,17 @@ fn stream_problem(error: StreamError) -> Problem {
 }
 
 fn accepted(placed: &Placed) -> Response {
-    let body = json!({
+    let mut body = json!({
         "orderId": placed.order_id,
-        "status": "pending",
         "totalAmount": placed.total_amount,
         "token": placed.event_id.to_string(),
     });
+    tell(&mut body, &placed.status);
     let location = format!("/orders/{}", placed.order_id);
     (StatusCode::CREATED, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
-async fn show(State(api): State<OrderApi>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+async fn show(State(api): State<OrderApi>, Name(id): Name) -> Result<Json<Value>, Problem> {
     let order_id = OrderId(id);
     let entries = stream::read_committed(api.store.as_ref(), &order_id).await;
     let entries = entries.map_err(stream_problem)?;
@@ -107,25 +100,27 @@ async fn show(State(api): State<OrderApi>, Path(id): Path<String>) -> Result<Jso
     let mut body = json!({
         "orderId": order_id,
         "userId": created.user_id,
-        "status": "pending",
         "totalAmount": created.total_amount,
         "items": items,
         "createdAt": rfc3339(first.at),
         "history": entries.iter().map(step).collect::<Vec<_>>(),
     });
-    if let Value::Object(members) = &mut body {
-        match order.status {
-            Status::Pending => {}
-            Status::Confirmed => {
-                members.insert("status".into(), "confirmed".into());
-            }
-            Status::Rejected { reason } => {
-                members.insert("status".into(), "rejected".into());
-                members.insert("reason".into(), reason.into());
-            }
-        }
-    }
+    tell(&mut body, &order.status);
     Ok(Json(body))
+}
+
+/// Adds how the order stands.
+fn tell(body: &mut Value, status: &Status) {
+    let Value::Object(members) = body else { return };
+    let (name, reason) = match status {
+        Status::Pending => ("pending", None),
+        Status::Confirmed => ("confirmed", None),
+        Status::Rejected { reason } => ("rejected", Some(reason)),
+    };
+    members.insert("status".into(), name.into());
+    if let Some(reason) = reason {
+        members.insert("reason".into(), reason.as_str().into());
+    }
 }
 
 fn step(entry: &Entry) -> Value {

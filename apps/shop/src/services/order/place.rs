@@ -5,7 +5,7 @@ use dhara::world::World;
 use dhara::{EventId, WithId, WriteError, Writer};
 
 use super::NAME;
-use super::aggregate::{Created, Fact, Order};
+use super::aggregate::{Created, Fact, Order, Status};
 use super::request::OrderRequest;
 use super::stream::{self, Entry, StreamError};
 use crate::events::{Money, OrderCreated, OrderId};
@@ -15,6 +15,8 @@ use crate::events::{Money, OrderCreated, OrderId};
 pub(super) struct Placed {
     pub(super) order_id: OrderId,
     pub(super) total_amount: Money,
+    /// How it stands by now.
+    pub(super) status: Status,
     /// The event that a read with the consistency token waits for.
     pub(super) event_id: EventId,
 }
@@ -100,8 +102,8 @@ async fn find(tx: &Tx, key: &str, request: &OrderRequest) -> Result<Option<Place
     if !same {
         return Err(PlaceError::KeyReused);
     }
-    let (total_amount, event_id) = (created.total_amount, first.event_id);
-    Ok(Some(Placed { order_id, total_amount, event_id }))
+    let (total_amount, status) = (created.total_amount, order.status);
+    Ok(Some(Placed { order_id, total_amount, status, event_id: first.event_id }))
 }
 
 async fn begin(
@@ -123,5 +125,5 @@ async fn begin(
     let entry = Entry { fact, event_id: event_id.clone(), source: NAME.to_owned(), at };
     stream::append(tx, &order_id, 0, &[&entry]).await?;
     let event = WithId { id: event_id.clone(), event };
-    Ok((Placed { order_id, total_amount, event_id }, event))
+    Ok((Placed { order_id, total_amount, status: Status::Pending, event_id }, event))
 }

@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::catalogue;
+use crate::addressee;
 use crate::events::{Line, Money, Sku, UserId};
 use crate::problem::{FieldError, Problem};
 
@@ -78,6 +79,9 @@ impl Errors {
 
 fn user_id(value: Option<&Value>, errors: &mut Errors) -> String {
     match value {
+        Some(Value::String(text)) if text.chars().any(char::is_control) => {
+            errors.add("userId", "must not have control characters in it, such as line breaks");
+        }
         Some(Value::String(text)) if !text.trim().is_empty() && text.chars().count() <= 100 => {
             return text.clone();
         }
@@ -91,10 +95,10 @@ fn user_id(value: Option<&Value>, errors: &mut Errors) -> String {
 fn email(value: Option<&Value>, errors: &mut Errors) -> Option<String> {
     match value {
         None | Some(Value::Null) => None,
-        Some(Value::String(text)) => match text.parse::<lettre::Address>() {
-            Ok(_) if text.len() <= 254 => Some(text.clone()),
-            _ => {
-                errors.add("email", "must be a mail address, as in name@example.com");
+        Some(Value::String(text)) => match addressee::address(text) {
+            Ok(_) => Some(text.clone()),
+            Err(why) => {
+                errors.add("email", why);
                 None
             }
         },

@@ -23,8 +23,17 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 struct Shared {
     world: World,
-    state: Mutex<State>,
+    now: Mutex<Now>,
     changed: Notify,
+}
+
+/// Every change is decided on and made under one lock.
+#[derive(Debug)]
+struct Now {
+    state: State,
+    /// How many times it has opened: a pause that has run out ends the opening it belongs to, and a
+    /// probe decides for its own.
+    opened: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,14 +55,15 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Permit {
     breaker: Breaker,
-    probe: bool,
+    /// The opening that this call is the probe of.
+    probe: Option<u64>,
     told: bool,
 }
 
 impl Breaker {
     pub(super) fn new(world: World) -> Self {
-        let (state, changed) = (Mutex::new(State::Closed(0)), Notify::new());
-        Self { shared: Arc::new(Shared { world, state, changed }) }
+        let now = Mutex::new(Now { state: State::Closed(0), opened: 0 });
+        Self { shared: Arc::new(Shared { world, now, changed: Notify::new() }) }
     }
 
     /// Waits until a call may be made; `None` once the breaker has ended.
@@ -64,12 +74,12 @@ impl Breaker {
             // Whoever is woken between the look at the state and the wait is not missed.
             changed.as_mut().enable();
             let probe = {
-                let mut state = self.lock();
-                match *state {
-                    State::Closed(_) => Some(false),
+                let mut now = self.lock();
+                match now.state {
+                    State::Closed(_) => Some(None),
                     State::Ready(pause) => {
-                        *state = State::Probing(pause);
-                        Some(true)
+                        now.state = State::Probing(pause);
+                        Some(Some(now.opened))
                     }
                     State::Open(_) | State::Probing(_) => None,
                     State::Ended => return None,
@@ -84,47 +94,70 @@ impl Breaker {
 
     /// Lets everybody who waits go, and nobody through any more.
     pub(super) fn end(&self) {
-        self.set(State::Ended);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, state: State) {
-        let mut current = self.lock();
-        if *current != State::Ended {
-            *current = state;
-        }
-        drop(current);
+        self.lock().state = State::Ended;
         self.shared.changed.notify_waiters();
     }
 
-    fn failed(&self, probe: bool) {
-        // The guard of a scrutinee would be held in the arms, which lock again.
-        let state = *self.lock();
-        let pause = match (state, probe) {
-            (State::Probing(pause), true) => pause,
-            (State::Closed(failures), _) if failures + 1 >= THRESHOLD => FIRST_PAUSE,
-            (State::Closed(failures), _) => return self.set(State::Closed(failures + 1)),
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.shared.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, probe: Option<u64>) {
+        let mut now = self.lock();
+        let pause = match now.state {
+            State::Probing(pause) if probe == Some(now.opened) => pause,
+            State::Closed(failures) if failures + 1 >= THRESHOLD => FIRST_PAUSE,
+            State::Closed(failures) => {
+                now.state = State::Closed(failures + 1);
+                return;
+            }
             // A call that began before it opened tells nothing new.
             _ => return,
         };
-        let next = (pause * 2).min(LONGEST_PAUSE);
-        self.set(State::Open(next));
-        let breaker = self.clone();
+        now.state = State::Open((pause * 2).min(LONGEST_PAUSE));
+        now.opened += 1;
+        let (breaker, opening) = (self.clone(), now.opened);
+        drop(now);
         drop(self.shared.world.spawn(async move {
             breaker.shared.world.sleep(pause).await;
-            breaker.set(State::Ready(next));
+            breaker.pause_is_over(opening);
         }));
     }
 
-    fn succeeded(&self, probe: bool) {
-        let state = *self.lock();
+    fn pause_is_over(&self, opening: u64) {
+        let mut now = self.lock();
+        if let State::Open(next) = now.state
+            && now.opened == opening
+        {
+            now.state = State::Ready(next);
+            drop(now);
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    fn succeeded(&self, probe: Option<u64>) {
+        let mut now = self.lock();
         // A late success of a call that began before it opened does not close it: the probe does.
-        let decides = probe || matches!(state, State::Closed(_));
-        if decides && state != State::Closed(0) {
-            self.set(State::Closed(0));
+        let decides = match now.state {
+            State::Closed(failures) => failures > 0,
+            State::Probing(_) => probe == Some(now.opened),
+            _ => false,
+        };
+        if decides {
+            now.state = State::Closed(0);
+            drop(now);
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    fn given_up(&self, probe: u64) {
+        let mut now = self.lock();
+        if let State::Probing(pause) = now.state
+            && now.opened == probe
+        {
+            now.state = State::Ready(pause);
+            drop(now);
+            self.shared.changed.notify_waiters();
         }
     }
 }
@@ -143,11 +176,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.probe && !self.told {
-            let state = *self.breaker.lock();
-            if let State::Probing(pause) = state {
-                self.breaker.set(State::Ready(pause));
-            }
+        if let Some(probe) = self.probe
+            && !self.told
+        {
+            self.breaker.given_up(probe);
         }
     }
 }
@@ -174,11 +206,11 @@ mod tests {
         assert!(timeout(FIRST_PAUSE / 2, breaker.permit()).await.is_none(), "open: calls wait");
 
         let probe = breaker.permit().await.unwrap();
-        assert!(probe.probe);
+        assert!(probe.probe.is_some());
         let pause = Duration::from_secs(60);
         assert!(timeout(pause, breaker.permit()).await.is_none(), "one probe at a time");
         probe.succeeded();
-        assert!(!breaker.permit().await.unwrap().probe, "closed again");
+        assert!(breaker.permit().await.unwrap().probe.is_none(), "closed again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -195,7 +227,7 @@ mod tests {
         let breaker = Breaker::new(World::real());
         fail(&breaker, THRESHOLD).await;
         drop(breaker.permit().await.unwrap());
-        assert!(breaker.permit().await.unwrap().probe);
+        assert!(breaker.permit().await.unwrap().probe.is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -209,5 +241,45 @@ mod tests {
         tokio::task::yield_now().await;
         breaker.end();
         assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_an_earlier_opening_ends_no_later_one() {
+        let breaker = Breaker::new(World::real());
+        fail(&breaker, THRESHOLD).await;
+        let first = breaker.lock().opened;
+        fail(&breaker, 1).await;
+        breaker.pause_is_over(first);
+        assert!(matches!(breaker.lock().state, State::Open(_)), "it opened again since");
+        let probe = breaker.permit().await.unwrap();
+        breaker.pause_is_over(first + 1);
+        assert!(matches!(breaker.lock().state, State::Probing(_)), "one probe at a time");
+        probe.succeeded();
+        breaker.pause_is_over(first + 1);
+        assert_eq!(breaker.lock().state, State::Closed(0));
+    }
+
+    #[test]
+    fn it_opens_once_when_many_calls_fail_at_the_same_moment() {
+        for _ in 0..200 {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let runtime = runtime.unwrap();
+            let breaker = Breaker::new(World::real());
+            let permits = (0..8).map(|_| runtime.block_on(breaker.permit()).unwrap());
+            let permits: Vec<Permit> = permits.collect();
+            let barrier = std::sync::Barrier::new(permits.len());
+            std::thread::scope(|scope| {
+                for permit in permits {
+                    let (barrier, handle) = (&barrier, runtime.handle());
+                    scope.spawn(move || {
+                        let _entered = handle.enter();
+                        barrier.wait();
+                        permit.failed();
+                    });
+                }
+            });
+            let now = breaker.lock();
+            assert_eq!((now.opened, now.state), (1, State::Open(FIRST_PAUSE * 2)));
+        }
     }
 }
