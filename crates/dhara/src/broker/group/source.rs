@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::wakers::Wakers;
-use super::super::{BrokerError, Delivery, Headers, Receipt, Topic, TopicPartition};
+use super::super::{BrokerError, Delivery, Headers, Message, Receipt, Topic, TopicPartition};
 use super::hold::{Held, Load};
 use crate::broker::watermark::Watermark;
 
@@ -96,6 +96,48 @@ impl Sink<'_> {
         self.left > 0 && self.load.has_room()
     }
 
+    /// Takes messages that lie side by side, the first at `from`, as many as there is room for; tells
+    /// how many. To be called when [`Sink::wants`].
+    pub(crate) fn extend(&mut self, from: u64, messages: &[Message]) -> usize {
+        if self.again.is_some() {
+            let Some(message) = messages.first() else { return 0 };
+            let Message { key, body, headers, .. } = message;
+            self.push(from, size_in_hand(message), message.timestamp, || {
+                (key.clone(), body.clone(), headers.clone())
+            });
+            return 1;
+        }
+        let mut count = 0;
+        for (offset, message) in (from..).zip(messages).take(self.left) {
+            let size = size_in_hand(message);
+            if !self.load.has_room() || !self.window.begin(offset, Held::given(size)) {
+                break;
+            }
+            self.load.add(size);
+            count += 1;
+        }
+        self.left -= count;
+        let (topic, partition, slot, epoch) = (self.topic, self.partition, self.slot, self.epoch);
+        // Of known length, so that each delivery is made where it is to lie.
+        let taken = (from..).zip(messages.get(..count).unwrap_or_default());
+        self.out.extend(taken.map(|(offset, message)| Delivery {
+            topic: topic.clone(),
+            partition,
+            offset,
+            key: message.key.clone(),
+            body: message.body.clone(),
+            // Most messages have no headers: cloning a vector is a call even where it is empty.
+            headers: match message.headers.is_empty() {
+                true => Headers::new(),
+                false => message.headers.clone(),
+            },
+            timestamp: message.timestamp,
+            attempt: 1,
+            receipt: Receipt::new(slot, epoch, offset),
+        }));
+        count
+    }
+
     /// Takes one message, whose key and body have `size` bytes and which `parts` gives: key, body and
     /// headers. To be called when [`Sink::wants`], with rising offsets.
     #[inline]
@@ -127,4 +169,10 @@ impl Sink<'_> {
             receipt: Receipt::new(self.slot, self.epoch, offset),
         });
     }
+}
+
+/// What a message counts in the hand of a member: the bytes of its key and body.
+#[inline]
+pub(crate) fn size_in_hand(message: &Message) -> usize {
+    message.key.as_ref().map_or(0, Bytes::len) + message.body.len()
 }
