@@ -108,20 +108,24 @@ where
     H: Handler<S, A>,
     A: 'static,
 {
-    async fn call(
+    /// The handler's future, which may panic.
+    #[inline]
+    fn watch<'a>(
+        &'a self,
+        future: Pin<&'a mut H::Future>,
+    ) -> impl Future<Output = Result<H::Outcome, Panic>> + 'a {
+        AssertUnwindSafe(Watched { future, waits: &self.spec.waits }).catch_unwind()
+    }
+
+    /// Puts what a handler gave onto the desk.
+    #[inline]
+    fn end(
         &self,
-        attempt: u32,
-        item: &Item,
+        outcome: Result<H::Outcome, Panic>,
         envelope: &Envelope<'_>,
-        tx: Option<&Tx>,
         desk: &mut Desk,
     ) -> Result<(), Failed> {
-        let future = self.begin(attempt, item, envelope, tx)?;
-        let watched = Watched { future: pin!(future), waits: &self.spec.waits };
-        let outcome = AssertUnwindSafe(watched)
-            .catch_unwind()
-            .await
-            .map_err(|payload: Box<dyn Any + Send>| Failed::panicked(payload.as_ref()))?;
+        let outcome = outcome.map_err(|payload| Failed::panicked(payload.as_ref()))?;
         let began;
         let correlation = match &envelope.correlation_id {
             Some(id) => id,
@@ -153,7 +157,7 @@ where
         envelope: &Envelope<'_>,
         tx: Option<&Tx>,
     ) -> Result<H::Future, Failed> {
-        let delivery = &item.delivery;
+        let delivery = item.delivery();
         let event = envelope.data::<H::Event>().map_err(|error| {
             Failed::from(error.at(&delivery.topic, delivery.partition, delivery.offset))
         })?;
@@ -188,7 +192,11 @@ where
         tx: &'a Tx,
         desk: &'a mut Desk,
     ) -> BoxFuture<'a, Result<(), Failed>> {
-        Box::pin(self.call(item.attempt(number), item, envelope, Some(tx), desk))
+        Box::pin(async move {
+            let future = self.begin(item.attempt(number), item, envelope, Some(tx))?;
+            let outcome = self.watch(pin!(future)).await;
+            self.end(outcome, envelope, desk)
+        })
     }
 
     fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()> {
@@ -201,7 +209,14 @@ where
                     results.skipped.push((place, number));
                     continue;
                 }
-                match self.call(item.attempt(number), item, envelope, None, desk).await {
+                let ended = match self.begin(item.attempt(number), item, envelope, None) {
+                    Ok(future) => {
+                        let outcome = self.watch(pin!(future)).await;
+                        self.end(outcome, envelope, desk)
+                    }
+                    Err(failed) => Err(failed),
+                };
+                match ended {
                     Ok(()) if desk.messages.is_empty() => {}
                     Ok(()) => {
                         let messages = desk.messages.drain(..);
@@ -216,6 +231,9 @@ where
         })
     }
 }
+
+/// What a handler panicked with.
+type Panic = Box<dyn Any + Send>;
 
 /// A future that tells whether it had to wait.
 struct Watched<'a, F> {

@@ -203,7 +203,8 @@ impl Lane {
         let Some((first, rest)) = items.split_first() else { return Ok(0) };
         let limits = Limits::default();
         let read = |item: &'a Item| {
-            Envelope::parse_message(&item.delivery.headers, &item.delivery.body, &limits)
+            let delivery = item.delivery();
+            Envelope::parse_message(&delivery.headers, &delivery.body, &limits)
         };
         let envelope = read(first)?;
         let handlers = first.remaining & self.core.handlers_of(&envelope.event_type);
@@ -214,16 +215,21 @@ impl Lane {
             return Ok(handlers);
         }
         for item in rest.iter().take_while(|item| handlers & !item.remaining == 0) {
+            // What was read goes where it is to lie, and is looked at there: it is large.
             match read(item) {
-                Ok(envelope) if envelope.event_type == event_type => out.push(envelope),
-                _ => break,
+                Ok(envelope) => out.push(envelope),
+                Err(_) => break,
+            }
+            if out.last().is_some_and(|envelope| envelope.event_type != event_type) {
+                out.pop();
+                break;
             }
         }
         Ok(handlers)
     }
 
-    fn bury_unreadable(self: &Arc<Self>, mut item: Item, error: DecodeError) {
-        let delivery = &item.delivery;
+    fn bury_unreadable(self: &Arc<Self>, item: Item, error: DecodeError) {
+        let delivery = item.delivery();
         let event_id = error.event_id().map(ToString::to_string);
         let error = error.at(&delivery.topic, delivery.partition, delivery.offset).to_string();
         tracing::error!(service = %self.core.name, error, "an event cannot be read");
@@ -236,7 +242,7 @@ impl Lane {
             drop(self.core.world.spawn(async move {
                 if lane.core.publish(vec![super::letters::message_of(&lane.core, &letter)]).await {
                     lane.core.counters.dead.fetch_add(1, Ordering::Relaxed);
-                    lane.core.ack_soon(done(std::slice::from_mut(&mut item)));
+                    lane.core.ack_soon(done(std::slice::from_ref(&item)));
                 }
             }));
         }
@@ -244,7 +250,7 @@ impl Lane {
 
     /// The first `count` deliveries are through.
     fn through(&self, items: &mut VecDeque<Item>, count: usize) {
-        if let Some(items) = items.make_contiguous().get_mut(..count) {
+        if let Some(items) = items.make_contiguous().get(..count) {
             if items.iter().any(|item| item.taken) {
                 self.lock().parking.finished(items, self.core.world.instant());
             }
@@ -300,7 +306,7 @@ impl Lane {
         }
         if messages.is_empty() || self.core.publish(messages).await {
             self.lock().parking.finished(&finished, self.core.world.instant());
-            self.core.ack_soon(done(&mut finished));
+            self.core.ack_soon(done(&finished));
         }
     }
 
@@ -328,7 +334,7 @@ impl Lane {
         drop(state);
         let count = forgotten.len() as u64;
         self.core.counters.in_hand.fetch_sub(count, Ordering::Relaxed);
-        forgotten.iter().for_each(|item| track.forget(item.delivery.offset));
+        forgotten.iter().for_each(|item| track.forget(item.delivery().offset));
     }
 
     /// How many deliveries wait for a retry or behind one.
