@@ -34,42 +34,56 @@ impl<T> Watermark<T> {
         true
     }
 
+    /// Begins as many offsets as there are `values`, one after another, from `first` on, which was not
+    /// passed yet.
+    #[inline]
+    pub(crate) fn begin_run(&mut self, first: u64, values: impl ExactSizeIterator<Item = T>) {
+        self.next = first + values.len() as u64;
+        self.window.extend((first..self.next).zip(values.map(Some)));
+    }
+
     /// Counts what lies below `offset` and never began as done.
     pub(crate) fn skip_to(&mut self, offset: u64) {
         self.next = self.next.max(offset);
     }
 
     /// Marks `offset` as done and gives what it held; `None` when it is not open.
-    pub(crate) fn done(&mut self, offset: u64) -> Option<T> {
-        self.done_if(offset, |_| true)
+    pub(crate) fn done(&mut self, offset: u64) -> Option<T>
+    where
+        T: Copy,
+    {
+        self.done_if(offset, |value| Some(*value))
     }
 
-    /// As [`Watermark::done`], where `condition` holds for the value; else nothing changes.
-    #[inline]
-    pub(crate) fn done_if(&mut self, offset: u64, condition: impl FnOnce(&T) -> bool) -> Option<T> {
+    /// Marks `offset` as done, where `condition` gives something for what it holds, and gives that;
+    /// else nothing changes.
+    // For each event that is acked: as a call, most of it would be the handing over.
+    #[inline(always)]
+    pub(crate) fn done_if<R>(
+        &mut self,
+        offset: u64,
+        condition: impl FnOnce(&T) -> Option<R>,
+    ) -> Option<R> {
         let place = self.place(offset)?;
         let (_, held) = self.window.get_mut(place)?;
-        if !held.as_ref().is_some_and(condition) {
-            return None;
-        }
-        let value = held.take();
+        let given = held.as_ref().and_then(condition)?;
+        *held = None;
         if place == self.first {
             // What is done behind the first goes with it.
             while self.window.get(self.first).is_some_and(|(_, value)| value.is_none()) {
                 self.first += 1;
             }
-            self.make_room();
+            if self.first == self.window.len() || self.first >= WORTH_A_MOVE {
+                self.make_room();
+            }
         }
-        value
+        Some(given)
     }
 
     /// Drops what is done at the start, when it is all or most: so often as to move each place once.
-    #[inline]
+    #[inline(never)]
     fn make_room(&mut self) {
-        if self.first == self.window.len() {
-            self.window.clear();
-            self.first = 0;
-        } else if self.first >= WORTH_A_MOVE && self.first * 2 > self.window.len() {
+        if self.first * 2 > self.window.len() {
             self.window.drain(..self.first);
             self.first = 0;
         }
@@ -110,6 +124,7 @@ impl<T> Watermark<T> {
 
     /// With gaps.
     #[cold]
+    #[inline(never)]
     fn search(&self, offset: u64) -> Option<usize> {
         let open = self.window.get(self.first..)?;
         let place = open.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;

@@ -118,7 +118,7 @@ where
     }
 
     /// Puts what a handler gave onto the desk.
-    #[inline]
+    #[inline(always)]
     fn end(
         &self,
         outcome: Result<H::Outcome, Panic>,
@@ -150,6 +150,7 @@ where
         })
     }
 
+    #[inline(always)]
     fn begin(
         &self,
         attempt: u32,
@@ -209,14 +210,16 @@ where
                     results.skipped.push((place, number));
                     continue;
                 }
-                let ended = match self.begin(item.attempt(number), item, envelope, None) {
-                    Ok(future) => {
-                        let outcome = self.watch(pin!(future)).await;
-                        self.end(outcome, envelope, desk)
+                let future = match self.begin(item.attempt(number), item, envelope, None) {
+                    Ok(future) => future,
+                    Err(failure) => {
+                        results.failed.push((place, number, failure));
+                        failed.push(item.order());
+                        continue;
                     }
-                    Err(failed) => Err(failed),
                 };
-                match ended {
+                let outcome = self.watch(pin!(future)).await;
+                match self.end(outcome, envelope, desk) {
                     Ok(()) if desk.messages.is_empty() => {}
                     Ok(()) => {
                         let messages = desk.messages.drain(..);
@@ -261,7 +264,7 @@ pub(crate) fn spec_of<S, H: Handler<S, A>, A>(service: &Arc<str>, handler: &H) -
         service: service.clone(),
         name: name.into(),
         event_type: H::Event::TYPE,
-        topic: Topic::new(H::Event::TOPIC),
+        topic: Topic::shared(H::Event::TOPIC),
         in_tx: H::IN_TX,
         retry: options.retry,
         waits: AtomicBool::new(false),

@@ -215,14 +215,9 @@ impl Lane {
             return Ok(handlers);
         }
         for item in rest.iter().take_while(|item| handlers & !item.remaining == 0) {
-            // What was read goes where it is to lie, and is looked at there: it is large.
             match read(item) {
-                Ok(envelope) => out.push(envelope),
-                Err(_) => break,
-            }
-            if out.last().is_some_and(|envelope| envelope.event_type != event_type) {
-                out.pop();
-                break;
+                Ok(envelope) if envelope.event_type == event_type => out.push(envelope),
+                _ => break,
             }
         }
         Ok(handlers)

@@ -251,9 +251,10 @@ impl<S: Source> Cursor<S> {
     pub(super) fn ack(&mut self, receipts: &[Receipt], load: &mut Load) {
         let (mut count, mut bytes) = (0, 0);
         for receipt in receipts.iter().filter(|receipt| receipt.epoch() == self.epoch) {
-            if let Some(held) = self.window.done_if(receipt.tag(), Held::in_hand) {
+            let size = |held: &Held| held.in_hand().then(|| held.size());
+            if let Some(size) = self.window.done_if(receipt.tag(), size) {
                 count += 1;
-                bytes += held.size();
+                bytes += size;
             }
         }
         if count > 0 {

@@ -97,7 +97,7 @@ impl Sink<'_> {
     }
 
     /// Takes messages that lie side by side, the first at `from`, as many as there is room for; tells
-    /// how many. To be called when [`Sink::wants`].
+    /// how many. `from` is where the reading goes on.
     pub(crate) fn extend(&mut self, from: u64, messages: &[Message]) -> usize {
         if self.again.is_some() {
             let Some(message) = messages.first() else { return 0 };
@@ -107,20 +107,23 @@ impl Sink<'_> {
             });
             return 1;
         }
+        let mut load = *self.load;
         let mut count = 0;
-        for (offset, message) in (from..).zip(messages).take(self.left) {
-            let size = size_in_hand(message);
-            if !self.load.has_room() || !self.window.begin(offset, Held::given(size)) {
+        for message in messages.iter().take(self.left) {
+            if !load.has_room() {
                 break;
             }
-            self.load.add(size);
+            load.add(size_in_hand(message));
             count += 1;
         }
+        *self.load = load;
         self.left -= count;
+        let taken = messages.get(..count).unwrap_or_default();
+        let held = taken.iter().map(|message| Held::given(size_in_hand(message)));
+        self.window.begin_run(from, held);
         let (topic, partition, slot, epoch) = (self.topic, self.partition, self.slot, self.epoch);
         // Of known length, so that each delivery is made where it is to lie.
-        let taken = (from..).zip(messages.get(..count).unwrap_or_default());
-        self.out.extend(taken.map(|(offset, message)| Delivery {
+        self.out.extend((from..).zip(taken).map(|(offset, message)| Delivery {
             topic: topic.clone(),
             partition,
             offset,
