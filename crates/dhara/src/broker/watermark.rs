@@ -169,6 +169,24 @@ mod tests {
         assert_eq!(watermark.lowest(), 0);
     }
 
+    #[test]
+    fn a_long_window_is_moved_to_its_start_and_nothing_of_it_is_lost() {
+        let count = 10 * WORTH_A_MOVE as u64;
+        let mut watermark = Watermark::new(0);
+        watermark.begin_run(0, (0..10 * WORTH_A_MOVE).map(|place| place as u64));
+        assert_eq!(watermark.next(), count);
+        for offset in 0..count - 1 {
+            // Each second one is done before the one ahead of it.
+            let offset = offset ^ 1;
+            assert_eq!(watermark.done(offset), Some(offset));
+            assert_eq!(watermark.done(offset), None, "{offset} is done once");
+            assert_eq!(watermark.lowest(), if offset % 2 == 0 { offset + 2 } else { offset - 1 });
+        }
+        assert!(watermark.window.len() < WORTH_A_MOVE, "what is done takes no room");
+        let open: Vec<u64> = watermark.open_mut().map(|(offset, _)| offset).collect();
+        assert_eq!(open, [count - 2]);
+    }
+
     proptest! {
         /// The model is a set of offsets: the lowest open one, or the next when none is.
         #[test]

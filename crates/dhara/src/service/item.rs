@@ -194,6 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn an_item_that_is_to_wait_keeps_its_own_delivery_and_no_other() {
+        let delivery = |offset| Delivery {
+            topic: Topic::from("t"),
+            partition: 0,
+            offset,
+            key: Some(Bytes::from_static(b"k")),
+            body: Bytes::from_static(b"{}"),
+            headers: Vec::new(),
+            timestamp: crate::world::Timestamp::default(),
+            attempt: 1,
+            receipt: Receipt::new(3, 4, offset),
+        };
+        let batch = Arc::new(vec![delivery(5), delivery(6)]);
+        let mut item = Item::new(batch.clone(), 1, Arc::new(track(5)));
+        item.detach();
+        assert_eq!(Arc::strong_count(&batch), 1, "the batch can go");
+        assert_eq!(item.delivery().offset, 6);
+        assert_eq!(item.delivery().receipt, Receipt::new(3, 4, 6));
+        assert_eq!(item.order(), Order::Key(Topic::from("t"), Bytes::from_static(b"k")));
+    }
+
+    #[test]
     fn the_position_is_the_lowest_that_has_everything_below_it_done() {
         let track = track(10);
         track.begin([10, 11, 14, 15].into_iter());

@@ -51,6 +51,8 @@ impl MemPartition {
     }
 
     /// Adds a message of `size` and gives its offset.
+    // A message that is handed to a call is copied for it.
+    #[inline(always)]
     pub(super) fn append(&self, message: Message, size: u64) -> u64 {
         let mut kept = self.lock();
         kept.bytes += size;
