@@ -27,6 +27,15 @@ impl<'a, T> Answer<'a, T> {
     pub fn later(future: impl Future<Output = T> + Send + 'a) -> Self {
         Self(State::Later(Box::pin(future)))
     }
+
+    /// What is known already, or the answer that is to be waited for.
+    #[inline]
+    pub(crate) fn known(self) -> Result<T, Self> {
+        match self.0 {
+            State::Now(Some(value)) => Ok(value),
+            other => Err(Self(other)),
+        }
+    }
 }
 
 impl<T> Unpin for Answer<'_, T> {}

@@ -109,19 +109,18 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Takes it out of a place that is about to be dropped.
-    #[inline]
-    pub(crate) fn take(&mut self) -> Self {
+    /// The same delivery once more, for the framework's own use: only one of the two may be acked.
+    pub(crate) fn twin(&self) -> Self {
         Self {
             topic: self.topic.clone(),
             partition: self.partition,
             offset: self.offset,
-            key: self.key.take(),
-            body: std::mem::take(&mut self.body),
-            headers: std::mem::take(&mut self.headers),
+            key: self.key.clone(),
+            body: self.body.clone(),
+            headers: self.headers.clone(),
             timestamp: self.timestamp,
             attempt: self.attempt,
-            receipt: self.receipt.take(),
+            receipt: self.receipt.twin(),
         }
     }
 }
@@ -143,10 +142,10 @@ impl Receipt {
         Self { slot, epoch, tag }
     }
 
-    /// Takes it out of a delivery that is kept; what stays behind stands for nothing.
+    /// The same receipt once more, for the framework's own use: only one of the two may be handed back.
     #[inline]
-    pub(crate) fn take(&mut self) -> Self {
-        std::mem::replace(self, Self { slot: u32::MAX, epoch: 0, tag: 0 })
+    pub(crate) fn twin(&self) -> Self {
+        Self { ..*self }
     }
 
     /// The slot it was made with.

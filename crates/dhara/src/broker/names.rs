@@ -1,48 +1,50 @@
 //! Which names topics and groups may have.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::{BrokerError, Topic, TopicSpec};
 
-/// Topics by name. Names are the program's own and not a stranger's choice, so that a quick hash will
-/// do, and each publish looks one up.
-pub(crate) type ByTopic<T> = HashMap<Topic, T, BuildHasherDefault<NameHasher>>;
+/// Values by topic, in a vector that is sorted by the names' lengths and bytes: each publish looks one
+/// up, and a program has few topics, most of them told apart by their length.
+#[derive(Debug)]
+pub(crate) struct ByTopic<T>(Vec<(Topic, T)>);
 
-/// Multiplies and rotates eight bytes at a time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NameHasher(u64);
-
-impl NameHasher {
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+impl<T> Default for ByTopic<T> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
-impl Hasher for NameHasher {
+impl<T> ByTopic<T> {
     #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, tail) = bytes.as_chunks::<8>();
-        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        let rest = match (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
-            // The two halves may overlap; the length tells such names apart.
-            (Some(first), Some(last)) => {
-                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
-            }
-            _ => tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        self.mix(rest ^ (bytes.len() as u64) << 56);
+    pub(crate) fn get(&self, name: &Topic) -> Option<&T> {
+        if let [(known, value)] = self.0.as_slice() {
+            return (known == name).then_some(value);
+        }
+        self.place(name).ok().and_then(|place| self.0.get(place)).map(|(_, value)| value)
+    }
+
+    /// Adds `value`, unless the topic has one already.
+    pub(crate) fn add(&mut self, name: Topic, value: T) {
+        if let Err(place) = self.place(&name) {
+            self.0.insert(place, (name, value));
+        }
+    }
+
+    #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: never forgets a topic"))]
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|(_, value)| value)
     }
 
     #[inline]
-    fn write_u8(&mut self, byte: u8) {
-        self.mix(u64::from(byte));
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        // The table takes the bucket from the low bits, where a product has mixed least.
-        self.0 ^ self.0 >> 32
+    fn place(&self, name: &Topic) -> Result<usize, usize> {
+        let name = name.as_str();
+        self.0.binary_search_by(|(known, _)| {
+            let known = known.as_str();
+            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
+        })
     }
 }
 
@@ -106,6 +108,19 @@ mod tests {
         for bad in ["", ".", "..", "a b", "a/b", "ä", "a\0", &"x".repeat(250)] {
             assert!(matches!(check_topic(bad), Err(BrokerError::Refused { .. })), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn topics_are_found_by_their_names() {
+        let names = ["orders", "order", "a", "orders.v2", "ordera", "b"].map(Topic::from);
+        let mut places = ByTopic::default();
+        names.iter().enumerate().for_each(|(place, name)| places.add(name.clone(), place));
+        places.add(Topic::from("a"), 99);
+        for (place, name) in names.iter().enumerate() {
+            assert_eq!(places.get(name), Some(&place), "{name}");
+        }
+        assert_eq!(places.get(&Topic::from("c")), None);
+        assert_eq!(places.values().count(), names.len(), "a topic has one value");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What of a partition is done, when it is done out of order.
 
-use std::collections::VecDeque;
-
 /// Follows work that is begun in the order of its offsets and done in any order, and knows the
 /// lowest offset that has everything below it done.
 ///
@@ -11,14 +9,18 @@ use std::collections::VecDeque;
 pub(crate) struct Watermark<T = ()> {
     /// One more than the highest offset begun.
     next: u64,
-    /// Rising offsets from the lowest that is open; `None` is done. The front is always open.
-    window: VecDeque<(u64, Option<T>)>,
+    /// Rising offsets; `None` is done. Those from `first` on count, and the first of them is open.
+    window: Vec<(u64, Option<T>)>,
+    first: usize,
 }
+
+/// The window is not moved to its start for less than this.
+const WORTH_A_MOVE: usize = 64;
 
 impl<T> Watermark<T> {
     /// Everything below `start` is done, and nothing has begun.
     pub(crate) fn new(start: u64) -> Self {
-        Self { next: start, window: VecDeque::new() }
+        Self { next: start, window: Vec::new(), first: 0 }
     }
 
     /// Begins `offset`; false, and nothing else, when it was passed already.
@@ -27,9 +29,17 @@ impl<T> Watermark<T> {
         if offset < self.next {
             return false;
         }
-        self.window.push_back((offset, Some(value)));
+        self.window.push((offset, Some(value)));
         self.next = offset + 1;
         true
+    }
+
+    /// Begins as many offsets as there are `values`, one after another, from `first` on, which was not
+    /// passed yet.
+    #[inline]
+    pub(crate) fn begin_run(&mut self, first: u64, values: impl ExactSizeIterator<Item = T>) {
+        self.next = first + values.len() as u64;
+        self.window.extend((first..self.next).zip(values.map(Some)));
     }
 
     /// Counts what lies below `offset` and never began as done.
@@ -38,39 +48,44 @@ impl<T> Watermark<T> {
     }
 
     /// Marks `offset` as done and gives what it held; `None` when it is not open.
-    pub(crate) fn done(&mut self, offset: u64) -> Option<T> {
-        self.done_if(offset, |_| true)
+    pub(crate) fn done(&mut self, offset: u64) -> Option<T>
+    where
+        T: Copy,
+    {
+        self.done_if(offset, |value| Some(*value))
     }
 
-    /// As [`Watermark::done`], where `condition` holds for the value; else nothing changes.
-    #[inline]
-    pub(crate) fn done_if(&mut self, offset: u64, condition: impl FnOnce(&T) -> bool) -> Option<T> {
-        let front = self.window.front_mut().filter(|(first, _)| *first == offset);
-        let is_front = front.is_some();
-        let held = match front {
-            // Work that is done in order is always the front.
-            Some((_, held)) => held,
-            None => {
-                let place = self.place(offset)?;
-                &mut self.window.get_mut(place)?.1
+    /// Marks `offset` as done, where `condition` gives something for what it holds, and gives that;
+    /// else nothing changes.
+    // For each event that is acked: as a call, most of it would be the handing over.
+    #[inline(always)]
+    pub(crate) fn done_if<R>(
+        &mut self,
+        offset: u64,
+        condition: impl FnOnce(&T) -> Option<R>,
+    ) -> Option<R> {
+        let place = self.place(offset)?;
+        let (_, held) = self.window.get_mut(place)?;
+        let given = held.as_ref().and_then(condition)?;
+        *held = None;
+        if place == self.first {
+            // What is done behind the first goes with it.
+            while self.window.get(self.first).is_some_and(|(_, value)| value.is_none()) {
+                self.first += 1;
             }
-        };
-        if !held.as_ref().is_some_and(condition) {
-            return None;
+            if self.first == self.window.len() || self.first >= WORTH_A_MOVE {
+                self.make_room();
+            }
         }
-        let value = held.take();
-        if is_front {
-            self.pop_done();
-        }
-        value
+        Some(given)
     }
 
-    /// The front was done: what is done behind it goes with it.
-    #[inline]
-    fn pop_done(&mut self) {
-        self.window.pop_front();
-        while self.window.front().is_some_and(|(_, value)| value.is_none()) {
-            self.window.pop_front();
+    /// Drops what is done at the start, when it is all or most: so often as to move each place once.
+    #[inline(never)]
+    fn make_room(&mut self) {
+        if self.first * 2 > self.window.len() {
+            self.window.drain(..self.first);
+            self.first = 0;
         }
     }
 
@@ -82,7 +97,7 @@ impl<T> Watermark<T> {
 
     /// The lowest offset that is not done: everything below it is.
     pub(crate) fn lowest(&self) -> u64 {
-        self.window.front().map_or(self.next, |(offset, _)| *offset)
+        self.window.get(self.first).map_or(self.next, |(offset, _)| *offset)
     }
 
     /// One more than the highest offset begun or skipped.
@@ -92,18 +107,28 @@ impl<T> Watermark<T> {
 
     /// The offsets that are open, with what they hold.
     pub(crate) fn open_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
-        self.window.iter_mut().filter_map(|(offset, value)| Some((*offset, value.as_mut()?)))
+        let window = self.window.get_mut(self.first..).unwrap_or_default();
+        window.iter_mut().filter_map(|(offset, value)| Some((*offset, value.as_mut()?)))
     }
 
-    /// Without gaps, an offset lies as far from the front as it is greater than the front's.
+    /// Without gaps, an offset lies as far from the first as it is greater than the first's.
     #[inline]
     fn place(&self, offset: u64) -> Option<usize> {
-        let (first, _) = self.window.front()?;
-        let guess = usize::try_from(offset.checked_sub(*first)?).ok()?;
+        let (first, _) = self.window.get(self.first)?;
+        let guess = self.first.checked_add(usize::try_from(offset.checked_sub(*first)?).ok()?)?;
         match self.window.get(guess) {
             Some((found, _)) if *found == offset => Some(guess),
-            _ => self.window.binary_search_by_key(&offset, |(offset, _)| *offset).ok(),
+            _ => self.search(offset),
         }
+    }
+
+    /// With gaps.
+    #[cold]
+    #[inline(never)]
+    fn search(&self, offset: u64) -> Option<usize> {
+        let open = self.window.get(self.first..)?;
+        let place = open.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
+        Some(self.first + place)
     }
 }
 
@@ -142,6 +167,24 @@ mod tests {
         assert_eq!(watermark.done(7), None);
         assert!(!watermark.begin(1, 'c'), "an offset begins once");
         assert_eq!(watermark.lowest(), 0);
+    }
+
+    #[test]
+    fn a_long_window_is_moved_to_its_start_and_nothing_of_it_is_lost() {
+        let count = 10 * WORTH_A_MOVE as u64;
+        let mut watermark = Watermark::new(0);
+        watermark.begin_run(0, (0..10 * WORTH_A_MOVE).map(|place| place as u64));
+        assert_eq!(watermark.next(), count);
+        for offset in 0..count - 1 {
+            // Each second one is done before the one ahead of it.
+            let offset = offset ^ 1;
+            assert_eq!(watermark.done(offset), Some(offset));
+            assert_eq!(watermark.done(offset), None, "{offset} is done once");
+            assert_eq!(watermark.lowest(), if offset % 2 == 0 { offset + 2 } else { offset - 1 });
+        }
+        assert!(watermark.window.len() < WORTH_A_MOVE, "what is done takes no room");
+        let open: Vec<u64> = watermark.open_mut().map(|(offset, _)| offset).collect();
+        assert_eq!(open, [count - 2]);
     }
 
     proptest! {

@@ -18,6 +18,7 @@ fn attribute(header: &str) -> Option<&str> {
     (prefix.eq_ignore_ascii_case("ce_") || prefix.eq_ignore_ascii_case("ce-")).then_some(name)
 }
 
+#[inline]
 pub(super) fn is_binary(headers: &Headers) -> bool {
     headers.iter().any(|(name, _)| attribute(name) == Some("specversion"))
 }

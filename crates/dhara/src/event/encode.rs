@@ -175,7 +175,7 @@ impl Encoder {
         }
         let chosen = self.formats.iter().rev().find(|(topic, _)| topic == name);
         let format = chosen.map_or(Format::Native, |(_, format)| *format);
-        let topic = Topic::from(name);
+        let topic = Topic::shared(name);
         self.topics.push(Route { name, topic: topic.clone(), format });
         (topic, format)
     }

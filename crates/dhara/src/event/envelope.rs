@@ -70,6 +70,7 @@ impl<'a> Envelope<'a> {
     /// # Errors
     ///
     /// As [`Envelope::parse`].
+    #[inline]
     pub fn parse_within(body: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         parse::body(body, limits).map_err(|error| error.with_id(|| salvage::event_id(body)))
     }
@@ -80,6 +81,7 @@ impl<'a> Envelope<'a> {
     /// # Errors
     ///
     /// As [`Envelope::parse`].
+    #[inline]
     pub fn parse_message(
         headers: &'a Headers,
         body: &'a [u8],

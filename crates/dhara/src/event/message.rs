@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -32,6 +32,19 @@ impl Topic {
     /// The topic called `name`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
+    }
+
+    /// The topic of an event's type: copies of one name, wherever in the program it is asked for, so
+    /// that they are found to be the same without being read.
+    pub(crate) fn shared(name: &'static str) -> Self {
+        static SHARED: Mutex<Vec<Topic>> = Mutex::new(Vec::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.iter().find(|known| known.as_str() == name) {
+            return known.clone();
+        }
+        let topic = Self::new(name);
+        shared.push(topic.clone());
+        topic
     }
 
     /// Its name.

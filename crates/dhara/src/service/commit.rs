@@ -172,7 +172,7 @@ impl Lane {
         state.commits.under_way = !next.is_empty();
         let wake = parked || !state.parking.is_empty();
         drop(state);
-        self.core.ack_soon(super::item::done(&mut through));
+        self.core.ack_soon(super::item::done(&through));
         if !next.is_empty() {
             self.submit(LaneUnit::new(self.clone(), next));
         }
@@ -376,7 +376,7 @@ impl Writing<'_> {
         number: usize,
         endpoint: &dyn Endpoint,
     ) -> Result<Result<(), Failed>, StoreError> {
-        let delivery = &work.item.delivery;
+        let delivery = work.item.delivery();
         let Some(event) = &work.event else { return Ok(Ok(())) };
         if !self.is_new(endpoint, event).await? {
             return Ok(Ok(()));

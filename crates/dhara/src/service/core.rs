@@ -131,7 +131,7 @@ impl Core {
                 retry.and_then(|retry| retry.wait_after(attempt, self.world.random()))
             }
         };
-        let delivery = &item.delivery;
+        let delivery = item.delivery();
         let handler = self.endpoints.get(number).map_or("", |endpoint| &endpoint.spec().name);
         let place = format_args!("{}/{}@{}", delivery.topic, delivery.partition, delivery.offset);
         self.note(&format!("{handler}: {}", failed.story));
@@ -157,7 +157,7 @@ impl Core {
         event_id: Option<String>,
         error: String,
     ) -> DeadLetter {
-        let delivery = &item.delivery;
+        let delivery = item.delivery();
         let endpoint = number.and_then(|number| self.endpoints.get(number));
         DeadLetter {
             partition: partition_of(delivery),

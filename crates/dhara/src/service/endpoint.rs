@@ -108,20 +108,24 @@ where
     H: Handler<A, Output: Outcome>,
     A: Arguments<S> + 'static,
 {
-    async fn call(
+    /// The handler's future, which may panic.
+    #[inline]
+    fn watch<'a>(
+        &'a self,
+        future: Pin<&'a mut H::Future>,
+    ) -> impl Future<Output = Result<H::Output, Panic>> + 'a {
+        AssertUnwindSafe(Watched { future, waits: &self.spec.waits }).catch_unwind()
+    }
+
+    /// Puts what a handler gave onto the desk.
+    #[inline(always)]
+    fn end(
         &self,
-        attempt: u32,
-        item: &Item,
+        outcome: Result<H::Output, Panic>,
         envelope: &Envelope<'_>,
-        tx: Option<&Tx>,
         desk: &mut Desk,
     ) -> Result<(), Failed> {
-        let future = self.begin(attempt, item, envelope, tx)?;
-        let watched = Watched { future: pin!(future), waits: &self.spec.waits };
-        let outcome = AssertUnwindSafe(watched)
-            .catch_unwind()
-            .await
-            .map_err(|payload: Box<dyn Any + Send>| Failed::panicked(payload.as_ref()))?;
+        let outcome = outcome.map_err(|payload| Failed::panicked(payload.as_ref()))?;
         let began;
         let correlation = match &envelope.correlation_id {
             Some(id) => id,
@@ -146,6 +150,7 @@ where
         })
     }
 
+    #[inline(always)]
     fn begin(
         &self,
         attempt: u32,
@@ -153,7 +158,7 @@ where
         envelope: &Envelope<'_>,
         tx: Option<&Tx>,
     ) -> Result<H::Future, Failed> {
-        let delivery = &item.delivery;
+        let delivery = item.delivery();
         let event = envelope.data::<A::Event>().map_err(|error| {
             Failed::from(error.at(&delivery.topic, delivery.partition, delivery.offset))
         })?;
@@ -189,7 +194,11 @@ where
         tx: &'a Tx,
         desk: &'a mut Desk,
     ) -> BoxFuture<'a, Result<(), Failed>> {
-        Box::pin(self.call(item.attempt(number), item, envelope, Some(tx), desk))
+        Box::pin(async move {
+            let future = self.begin(item.attempt(number), item, envelope, Some(tx))?;
+            let outcome = self.watch(pin!(future)).await;
+            self.end(outcome, envelope, desk)
+        })
     }
 
     fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()> {
@@ -202,7 +211,16 @@ where
                     results.skipped.push((place, number));
                     continue;
                 }
-                match self.call(item.attempt(number), item, envelope, None, desk).await {
+                let future = match self.begin(item.attempt(number), item, envelope, None) {
+                    Ok(future) => future,
+                    Err(failure) => {
+                        results.failed.push((place, number, failure));
+                        failed.push(item.order());
+                        continue;
+                    }
+                };
+                let outcome = self.watch(pin!(future)).await;
+                match self.end(outcome, envelope, desk) {
                     Ok(()) if desk.messages.is_empty() => {}
                     Ok(()) => {
                         let messages = desk.messages.drain(..);
@@ -217,6 +235,9 @@ where
         })
     }
 }
+
+/// What a handler panicked with.
+type Panic = Box<dyn Any + Send>;
 
 /// A future that tells whether it had to wait.
 struct Watched<'a, F> {
@@ -244,7 +265,7 @@ pub(crate) fn spec_of<S, H: Handler<A>, A: Arguments<S>>(service: &Arc<str>, han
         service: service.clone(),
         name: name.into(),
         event_type: A::Event::TYPE,
-        topic: Topic::new(A::Event::TOPIC),
+        topic: Topic::shared(A::Event::TOPIC),
         in_tx: A::IN_TX,
         retry: options.retry,
         waits: AtomicBool::new(false),

@@ -48,19 +48,21 @@ impl Intake {
         }
     }
 
-    fn spread(&mut self, mut deliveries: Vec<Delivery>) {
+    fn spread(&mut self, deliveries: Vec<Delivery>) {
         self.core.counters.in_hand.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
         let together = |one: &Delivery, next: &Delivery| {
             one.partition == next.partition && one.topic == next.topic
         };
-        for run in deliveries.chunk_by_mut(together) {
+        let batch = Arc::new(deliveries);
+        let mut places = 0..;
+        for run in batch.chunk_by(together) {
             let Some(first) = run.first() else { continue };
             let track = self.core.track(&partition_of(first), first.offset);
             track.begin(run.iter().map(|delivery| delivery.offset));
-            for delivery in run {
+            for (delivery, place) in run.iter().zip(&mut places) {
                 let number = self.lane_of(delivery);
                 if let Some(pending) = self.pending.get_mut(number) {
-                    pending.push_back(Item::new(delivery.take(), track.clone()));
+                    pending.push_back(Item::new(batch.clone(), place, track.clone()));
                 }
             }
         }
@@ -137,11 +139,17 @@ impl Intake {
 /// A quick hash over words; the lanes need an even spread, not more.
 fn hash_of(key: &[u8]) -> u64 {
     let mut hash: u64 = 0;
-    for word in key.chunks(8) {
-        let mut bytes = [0; 8];
-        bytes.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
-        hash =
-            (hash.rotate_left(5) ^ u64::from_le_bytes(bytes)).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let mut mix = |word: u64| {
+        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    };
+    let (words, tail) = key.as_chunks::<8>();
+    words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
+    match (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
+        // The two halves overlap unless the tail has seven bytes at least.
+        (Some(first), Some(last)) => {
+            mix(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+        }
+        _ => mix(tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
     }
     // The low bits of a product mix only low bits: take the high ones down.
     hash ^ (hash >> 32)

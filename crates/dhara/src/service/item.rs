@@ -14,7 +14,10 @@ pub(crate) type Handlers = u64;
 /// A delivery in hand.
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) delivery: Delivery,
+    /// The deliveries that came together, where they came: an event is moved no more.
+    batch: Arc<Vec<Delivery>>,
+    /// Which of them this is.
+    place: usize,
     /// The handlers that have not finished with it; all where it was not looked at yet.
     pub(crate) remaining: Handlers,
     /// How often a handler, by its number, has failed with it.
@@ -26,11 +29,28 @@ pub(crate) struct Item {
 
 impl Item {
     /// A delivery that was not looked at yet.
-    pub(crate) fn new(delivery: Delivery, track: Arc<Track>) -> Self {
-        Self { delivery, remaining: Handlers::MAX, failures: Vec::new(), taken: false, track }
+    #[inline]
+    pub(crate) fn new(batch: Arc<Vec<Delivery>>, place: usize, track: Arc<Track>) -> Self {
+        let (remaining, failures) = (Handlers::MAX, Vec::new());
+        Self { batch, place, remaining, failures, taken: false, track }
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "an item is made of a place that its batch has")]
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.batch[self.place]
+    }
+
+    /// Lets go of the deliveries that came with it: it may have to wait long after they are done.
+    pub(crate) fn detach(&mut self) {
+        if self.batch.len() > 1 {
+            self.batch = Arc::new(vec![self.delivery().twin()]);
+            self.place = 0;
+        }
     }
 
     /// Which attempt of this handler the next one is, from 1.
+    #[inline]
     pub(crate) fn attempt(&self, handler: usize) -> u32 {
         let failures = self.failures.iter().find(|(number, _)| *number == handler);
         failures.map_or(1, |(_, count)| count.saturating_add(1))
@@ -45,24 +65,23 @@ impl Item {
     }
 
     pub(crate) fn order(&self) -> Order {
-        match &self.delivery.key {
-            Some(key) => Order::Key(self.delivery.topic.clone(), key.clone()),
-            None => {
-                Order::None(self.delivery.topic.clone(), self.track.partition, self.delivery.offset)
-            }
+        let delivery = self.delivery();
+        match &delivery.key {
+            Some(key) => Order::Key(delivery.topic.clone(), key.clone()),
+            None => Order::None(delivery.topic.clone(), self.track.partition, delivery.offset),
         }
     }
 }
 
 /// Ends deliveries: the positions of their partitions may move on. Gives what the broker is to be
 /// told.
-pub(crate) fn done(items: &mut [Item]) -> impl ExactSizeIterator<Item = Receipt> {
+pub(crate) fn done(items: &[Item]) -> impl ExactSizeIterator<Item = Receipt> {
     for run in items.chunk_by(|one, next| Arc::ptr_eq(&one.track, &next.track)) {
         if let Some(first) = run.first() {
-            first.track.done(run.iter().map(|item| item.delivery.offset));
+            first.track.done(run.iter().map(|item| item.delivery().offset));
         }
     }
-    items.iter_mut().map(|item| item.delivery.receipt.take())
+    items.iter().map(|item| item.delivery().receipt.twin())
 }
 
 /// What an event must keep its order with: the events of its key, or no other.
@@ -172,6 +191,28 @@ mod tests {
 
     fn track(next: u64) -> Track {
         Track::new(TopicPartition { topic: Topic::from("t"), partition: 0 }, next, true)
+    }
+
+    #[test]
+    fn an_item_that_is_to_wait_keeps_its_own_delivery_and_no_other() {
+        let delivery = |offset| Delivery {
+            topic: Topic::from("t"),
+            partition: 0,
+            offset,
+            key: Some(Bytes::from_static(b"k")),
+            body: Bytes::from_static(b"{}"),
+            headers: Vec::new(),
+            timestamp: crate::world::Timestamp::default(),
+            attempt: 1,
+            receipt: Receipt::new(3, 4, offset),
+        };
+        let batch = Arc::new(vec![delivery(5), delivery(6)]);
+        let mut item = Item::new(batch.clone(), 1, Arc::new(track(5)));
+        item.detach();
+        assert_eq!(Arc::strong_count(&batch), 1, "the batch can go");
+        assert_eq!(item.delivery().offset, 6);
+        assert_eq!(item.delivery().receipt, Receipt::new(3, 4, 6));
+        assert_eq!(item.order(), Order::Key(Topic::from("t"), Bytes::from_static(b"k")));
     }
 
     #[test]

@@ -63,6 +63,8 @@ impl Lane {
         if state.fresh.is_empty() {
             std::mem::swap(&mut state.fresh, items);
         } else {
+            // A lane that is behind may be so for long: it keeps no batch alive but for its own.
+            items.iter_mut().for_each(Item::detach);
             state.fresh.append(items);
         }
         drop(state);
@@ -203,7 +205,8 @@ impl Lane {
         let Some((first, rest)) = items.split_first() else { return Ok(0) };
         let limits = Limits::default();
         let read = |item: &'a Item| {
-            Envelope::parse_message(&item.delivery.headers, &item.delivery.body, &limits)
+            let delivery = item.delivery();
+            Envelope::parse_message(&delivery.headers, &delivery.body, &limits)
         };
         let envelope = read(first)?;
         let handlers = first.remaining & self.core.handlers_of(&envelope.event_type);
@@ -223,7 +226,7 @@ impl Lane {
     }
 
     async fn bury_unreadable(self: &Arc<Self>, item: Item, error: DecodeError) {
-        let delivery = &item.delivery;
+        let delivery = item.delivery();
         let event_id = error.event_id().map(ToString::to_string);
         let error = error.at(&delivery.topic, delivery.partition, delivery.offset).to_string();
         tracing::error!(service = %self.core.name, error, "an event cannot be read");
@@ -235,16 +238,16 @@ impl Lane {
             let message = super::letters::message_of(&self.core, &letter);
             if self.core.publish(vec![message]).await {
                 self.core.counters.dead.fetch_add(1, Ordering::Relaxed);
-                let mut through = [item];
+                let through = [item];
                 self.lock().parking.finished(&through, self.core.world.instant());
-                self.core.ack_soon(done(&mut through));
+                self.core.ack_soon(done(&through));
             }
         }
     }
 
     /// The first `count` deliveries are through.
     fn through(&self, items: &mut VecDeque<Item>, count: usize) {
-        if let Some(items) = items.make_contiguous().get_mut(..count) {
+        if let Some(items) = items.make_contiguous().get(..count) {
             if items.iter().any(|item| item.taken) {
                 self.lock().parking.finished(items, self.core.world.instant());
             }
@@ -300,7 +303,7 @@ impl Lane {
         }
         if messages.is_empty() || self.core.publish(messages).await {
             self.lock().parking.finished(&finished, self.core.world.instant());
-            self.core.ack_soon(done(&mut finished));
+            self.core.ack_soon(done(&finished));
         }
     }
 
@@ -328,7 +331,7 @@ impl Lane {
         drop(state);
         let count = forgotten.len() as u64;
         self.core.counters.in_hand.fetch_sub(count, Ordering::Relaxed);
-        forgotten.iter().for_each(|item| track.forget(item.delivery.offset));
+        forgotten.iter().for_each(|item| track.forget(item.delivery().offset));
     }
 
     /// How many deliveries wait for a retry or behind one.

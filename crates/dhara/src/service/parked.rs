@@ -47,7 +47,8 @@ impl Parking {
         if std::mem::take(&mut item.taken) {
             parked.out = parked.out.saturating_sub(1);
         }
-        parked.waiting.insert(item.delivery.offset, item);
+        item.detach();
+        parked.waiting.insert(item.delivery().offset, item);
     }
 
     /// A delivery failed: its key is parked until `due`.
@@ -138,7 +139,7 @@ mod tests {
             receipt: Receipt::new(0, 0, offset),
         };
         let track = Arc::new(Track::new(partition, 0, true));
-        Item::new(delivery, track)
+        Item::new(Arc::new(vec![delivery]), 0, track)
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,7 +156,7 @@ mod tests {
         let mut offsets = Vec::new();
         while let Some(item) = parking.take_due(later) {
             assert!(parking.take_due(later).is_none(), "one of a key at a time");
-            offsets.push(item.delivery.offset);
+            offsets.push(item.delivery().offset);
             parking.finished(&[item], later);
         }
         assert_eq!(offsets, [1, 3, 5]);
@@ -171,7 +172,7 @@ mod tests {
         parking.take_along(&mut on_its_way);
         assert!(parking.take_due(now).is_none());
         parking.join(on_its_way);
-        assert_eq!(parking.take_due(now).map(|item| item.delivery.offset), Some(1));
+        assert_eq!(parking.take_due(now).map(|item| item.delivery().offset), Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::answer::Answer;
 use crate::broker::{Batch, Broker, BrokerError, Positions};
-use crate::event::{EncodeError, Encoder, Event, EventId, Origin};
+use crate::event::{EncodeError, Encoded, Encoder, Event, EventId, Origin};
 use crate::world::World;
 
 /// Publishes events straight to a broker, without a store: what is published is there when the
@@ -15,6 +16,12 @@ pub struct Publisher {
     broker: Arc<dyn Broker>,
     source: Arc<str>,
     encoder: Mutex<Encoder>,
+}
+
+/// A publish that has come as far as it can without waiting.
+enum Begun<'a> {
+    Ended(Result<Published, PublishError>),
+    Waits(EventId, Answer<'a, Result<Positions, BrokerError>>),
 }
 
 /// An event that was published.
@@ -52,14 +59,30 @@ impl Publisher {
     ///
     /// When the event cannot be encoded, or the broker does not take it.
     pub async fn publish<E: Event>(&self, event: &E) -> Result<Published, PublishError> {
+        match self.begin(event) {
+            Begun::Ended(result) => result,
+            Begun::Waits(event_id, answer) => match answer.await {
+                Ok(positions) => Ok(Published { event_id, positions }),
+                Err(error) => Err(PublishError::Broker(error)),
+            },
+        }
+    }
+
+    /// All that needs no waiting. It is no part of the future, which would keep a place for each step.
+    fn begin<E: Event>(&self, event: &E) -> Begun<'_> {
         let origin = Origin { source: &self.source, ..Origin::default() };
-        let encoded = {
-            let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-            encoder.encode(event, &origin).map_err(PublishError::Encode)?
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let encoded = encoder.encode(event, &origin);
+        drop(encoder);
+        let (event_id, batch) = match encoded {
+            Ok(Encoded { id, message }) => (id, Batch::One(message)),
+            Err(error) => return Begun::Ended(Err(PublishError::Encode(error))),
         };
-        let answer = self.broker.publish(Batch::One(encoded.message));
-        let positions = answer.await.map_err(PublishError::Broker)?;
-        Ok(Published { event_id: encoded.id, positions })
+        match self.broker.publish(batch).known() {
+            Ok(Ok(positions)) => Begun::Ended(Ok(Published { event_id, positions })),
+            Ok(Err(error)) => Begun::Ended(Err(PublishError::Broker(error))),
+            Err(answer) => Begun::Waits(event_id, answer),
+        }
     }
 }
 

@@ -101,7 +101,7 @@ impl FileBroker {
             return Ok(Some(known.clone()));
         }
         let topic = FileTopic::open(&self.world, &self.log, name, info.partitions)?;
-        topics.insert(name.clone(), topic.clone());
+        topics.add(name.clone(), topic.clone());
         Ok(Some(topic))
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::super::{BrokerError, Delivery, TopicPartition};
+use super::super::{BrokerError, Delivery, Receipt, TopicPartition};
 use super::assign::MemberId;
 use super::hold::{Held, Load};
 use super::source::{AT_A_TIME, Read, Sink, Source};
@@ -247,21 +247,22 @@ impl<S: Source> Cursor<S> {
         self.source.fill(ahead, fetched);
     }
 
-    /// Marks a delivery in hand as done. Void receipts change nothing.
-    pub(super) fn ack(&mut self, epoch: u32, offset: u64, load: &mut Load) -> bool {
-        if epoch != self.epoch {
-            return false;
+    /// Marks deliveries in hand as done. Void receipts change nothing.
+    pub(super) fn ack(&mut self, receipts: &[Receipt], load: &mut Load) {
+        let (mut count, mut bytes) = (0, 0);
+        for receipt in receipts.iter().filter(|receipt| receipt.epoch() == self.epoch) {
+            let size = |held: &Held| held.in_hand().then(|| held.size());
+            if let Some(size) = self.window.done_if(receipt.tag(), size) {
+                count += 1;
+                bytes += size;
+            }
         }
-        let Some(held) = self.window.done_if(offset, Held::in_hand) else { return false };
-        load.remove(held.size());
-        self.commit();
-        true
-    }
-
-    fn commit(&mut self) {
-        let lowest = Some(self.window.lowest());
-        self.dirty |= self.committed != lowest;
-        self.committed = lowest;
+        if count > 0 {
+            load.remove_all(count, bytes);
+            let lowest = Some(self.window.lowest());
+            self.dirty |= self.committed != lowest;
+            self.committed = lowest;
+        }
     }
 
     /// Has a delivery in hand given again at `due`.

@@ -75,7 +75,11 @@ impl Load {
     }
 
     pub(super) fn remove(&mut self, bytes: usize) {
-        self.count = self.count.saturating_sub(1);
+        self.remove_all(1, bytes);
+    }
+
+    pub(super) fn remove_all(&mut self, count: usize, bytes: usize) {
+        self.count = self.count.saturating_sub(count);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }

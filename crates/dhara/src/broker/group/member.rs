@@ -113,8 +113,8 @@ impl<S: Source> Subscription for MemberHandle<S> {
     fn ack(&self, receipts: Vec<Receipt>) -> Answer<'_, Result<(), BrokerError>> {
         let mut changed = false;
         let result = self.hub.with(|state| {
-            state.settle(self.id, &receipts, |cursor, receipt, load| {
-                cursor.ack(receipt.epoch(), receipt.tag(), load);
+            state.settle(self.id, &receipts, |cursor, receipts, load| {
+                cursor.ack(receipts, load);
                 changed |= cursor.dirty;
             })
         });
@@ -131,8 +131,10 @@ impl<S: Source> Subscription for MemberHandle<S> {
     ) -> Answer<'_, Result<(), BrokerError>> {
         let due = self.hub.world.instant() + delay;
         let result = self.hub.with(|state| {
-            let given = state.settle(self.id, &receipts, |cursor, receipt, load| {
-                cursor.give_back(receipt.epoch(), receipt.tag(), due, load);
+            let given = state.settle(self.id, &receipts, |cursor, receipts, load| {
+                for receipt in receipts {
+                    cursor.give_back(receipt.epoch(), receipt.tag(), due, load);
+                }
             });
             state.rouse(self.id);
             given

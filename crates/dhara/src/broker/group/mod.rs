@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-pub(crate) use source::{Bounds, Read, Seat, Sink, Source};
+pub(crate) use source::{Bounds, Read, Seat, Sink, Source, size_in_hand};
 
 use self::cursor::Cold;
 use self::member::MemberHandle;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::wakers::Wakers;
-use super::super::{BrokerError, Delivery, Headers, Receipt, Topic, TopicPartition};
+use super::super::{BrokerError, Delivery, Headers, Message, Receipt, Topic, TopicPartition};
 use super::hold::{Held, Load};
 use crate::broker::watermark::Watermark;
 
@@ -96,6 +96,51 @@ impl Sink<'_> {
         self.left > 0 && self.load.has_room()
     }
 
+    /// Takes messages that lie side by side, the first at `from`, as many as there is room for; tells
+    /// how many. `from` is where the reading goes on.
+    pub(crate) fn extend(&mut self, from: u64, messages: &[Message]) -> usize {
+        if self.again.is_some() {
+            let Some(message) = messages.first() else { return 0 };
+            let Message { key, body, headers, .. } = message;
+            self.push(from, size_in_hand(message), message.timestamp, || {
+                (key.clone(), body.clone(), headers.clone())
+            });
+            return 1;
+        }
+        let mut load = *self.load;
+        let mut count = 0;
+        for message in messages.iter().take(self.left) {
+            if !load.has_room() {
+                break;
+            }
+            load.add(size_in_hand(message));
+            count += 1;
+        }
+        *self.load = load;
+        self.left -= count;
+        let taken = messages.get(..count).unwrap_or_default();
+        let held = taken.iter().map(|message| Held::given(size_in_hand(message)));
+        self.window.begin_run(from, held);
+        let (topic, partition, slot, epoch) = (self.topic, self.partition, self.slot, self.epoch);
+        // Of known length, so that each delivery is made where it is to lie.
+        self.out.extend((from..).zip(taken).map(|(offset, message)| Delivery {
+            topic: topic.clone(),
+            partition,
+            offset,
+            key: message.key.clone(),
+            body: message.body.clone(),
+            // Most messages have no headers: cloning a vector is a call even where it is empty.
+            headers: match message.headers.is_empty() {
+                true => Headers::new(),
+                false => message.headers.clone(),
+            },
+            timestamp: message.timestamp,
+            attempt: 1,
+            receipt: Receipt::new(slot, epoch, offset),
+        }));
+        count
+    }
+
     /// Takes one message, whose key and body have `size` bytes and which `parts` gives: key, body and
     /// headers. To be called when [`Sink::wants`], with rising offsets.
     #[inline]
@@ -127,4 +172,10 @@ impl Sink<'_> {
             receipt: Receipt::new(self.slot, self.epoch, offset),
         });
     }
+}
+
+/// What a message counts in the hand of a member: the bytes of its key and body.
+#[inline]
+pub(crate) fn size_in_hand(message: &Message) -> usize {
+    message.key.as_ref().map_or(0, Bytes::len) + message.body.len()
 }

@@ -278,22 +278,24 @@ impl<S: Source> State<S> {
         due.chain(inherits).min()
     }
 
-    /// Runs `change` for each receipt on the cursor it is of, while that is this member's. An error
-    /// when the group has ended: what is done now is not remembered any more.
+    /// Runs `change` for the receipts on the cursor they are of, while that is this member's: for those
+    /// of one cursor that come together, at once. An error when the group has ended: what is done now
+    /// is not remembered any more.
     pub(super) fn settle(
         &mut self,
         id: MemberId,
         receipts: &[Receipt],
-        mut change: impl FnMut(&mut Cursor<S>, &Receipt, &mut Load),
+        mut change: impl FnMut(&mut Cursor<S>, &[Receipt], &mut Load),
     ) -> Result<(), BrokerError> {
         let Some(member) = self.members.get_mut(&id).filter(|_| !self.closed) else {
             return Err(BrokerError::Closed);
         };
         let was_full = !member.load.has_room();
-        for receipt in receipts {
-            let Some(cursor) = self.cursors.get_mut(receipt.slot() as usize) else { continue };
+        for run in receipts.chunk_by(|one, next| one.slot() == next.slot()) {
+            let slot = run.first().map_or(u32::MAX, Receipt::slot);
+            let Some(cursor) = self.cursors.get_mut(slot as usize) else { continue };
             if cursor.owner == Some(id) {
-                change(cursor, receipt, &mut member.load);
+                change(cursor, run, &mut member.load);
             }
         }
         if was_full && member.load.has_room() {

@@ -96,8 +96,12 @@ impl MemBroker {
         check_topic(name.as_str())?;
         let count = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || MemTopic::new(name.clone(), count);
-        Ok(topics.entry(name.clone()).or_insert_with(new).clone())
+        if let Some(topic) = topics.get(name) {
+            return Ok(topic.clone());
+        }
+        let topic = MemTopic::new(name.clone(), count);
+        topics.add(name.clone(), topic.clone());
+        Ok(topic)
     }
 
     fn declare_all(&self, topics: &[TopicSpec]) -> Result<(), BrokerError> {
@@ -119,7 +123,27 @@ impl MemBroker {
             }
         }
         let positions = match batch {
-            Batch::One(mut message) => Positions::One(self.publish_one(&mut message)?),
+            // Not by a function of its own: each hand that a message goes through is a copy of it.
+            Batch::One(message) => {
+                let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+                let declared;
+                let topic = match topics.get(&message.topic) {
+                    Some(topic) => topic,
+                    None => {
+                        drop(topics);
+                        declared = self.find_or_declare(&message.topic, None)?;
+                        &declared
+                    }
+                };
+                let turn = if message.key.is_none() { topic.turns.next(topic.count) } else { 0 };
+                let (partition, size) = self.weigh(topic, &message, turn);
+                let offset = match topic.partitions.get(partition as usize) {
+                    Some(target) => target.append(message, size),
+                    None => 0,
+                };
+                topic.wakers.wake();
+                Positions::One(Position { partition, offset })
+            }
             Batch::Many(messages) => self.publish_many(messages)?,
         };
         if self.retention.is_due() {
@@ -128,24 +152,7 @@ impl MemBroker {
         Ok(positions)
     }
 
-    fn publish_one(&self, message: &mut Message) -> Result<Position, BrokerError> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = topics.get(&message.topic) {
-            return Ok(self.append_one(topic, message));
-        }
-        drop(topics);
-        let topic = self.find_or_declare(&message.topic, None)?;
-        Ok(self.append_one(&topic, message))
-    }
-
-    fn append_one(&self, topic: &MemTopic, message: &mut Message) -> Position {
-        let turn = if message.key.is_none() { topic.turns.next(topic.count) } else { 0 };
-        let position = self.append(topic, message, turn);
-        topic.wakers.wake();
-        position
-    }
-
-    fn publish_many(&self, mut messages: Vec<Message>) -> Result<Positions, BrokerError> {
+    fn publish_many(&self, messages: Vec<Message>) -> Result<Positions, BrokerError> {
         // All topics are there before the first message is: a bad name refuses the whole batch.
         let mut topics: Vec<(Arc<MemTopic>, u32)> = Vec::new();
         for message in &messages {
@@ -156,28 +163,29 @@ impl MemBroker {
             }
         }
         let mut positions = Vec::with_capacity(messages.len());
-        for message in &mut messages {
+        for message in messages {
             let topic = topics.iter().find(|(known, _)| known.name == message.topic);
             let Some((topic, turn)) = topic else { continue };
-            positions.push(self.append(topic, message, *turn));
+            let (partition, size) = self.weigh(topic, &message, *turn);
+            let Some(target) = topic.partitions.get(partition as usize) else { continue };
+            let offset = target.append(message, size);
+            positions.push(Position { partition, offset });
         }
         topics.iter().for_each(|(topic, _)| topic.wakers.wake());
         Ok(Positions::Many(positions))
     }
 
-    /// Takes what the message holds; it is about to be dropped.
-    fn append(&self, topic: &MemTopic, message: &mut Message, turn: u32) -> Position {
+    /// The partition that a message goes to, which is below the topic's count, and the message's size,
+    /// which is counted.
+    #[inline]
+    fn weigh(&self, topic: &MemTopic, message: &Message, turn: u32) -> (u32, u64) {
         let partition = match &message.key {
             Some(key) => partition_of(key, topic.count),
             None => turn,
         };
-        let size = size_of_message(message.key.as_ref(), &message.body, &message.headers);
+        let size = size_of_message(message);
         self.retention.add(size);
-        // The partitioner keeps below the count.
-        let Some(target) = topic.partitions.get(partition as usize) else {
-            return Position { partition, offset: 0 };
-        };
-        Position { partition, offset: target.append(message, size) }
+        (partition, size)
     }
 
     fn sweep(&self) {

@@ -2,15 +2,11 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
-use super::super::group::{Bounds, Read, Sink, Source};
-use super::super::{BrokerError, Headers, Message};
-use crate::world::Timestamp;
+use super::super::group::{Bounds, Read, Sink, Source, size_in_hand};
+use super::super::{BrokerError, Message};
 
 /// Messages are kept, and dropped, in chunks of this many: a partition that grows never moves what
 /// it has but the newest chunk.
@@ -30,25 +26,18 @@ pub(super) struct MemPartition {
 #[derive(Debug, Default)]
 struct Kept {
     /// All chunks but the last are full.
-    chunks: VecDeque<Vec<Stored>>,
+    chunks: VecDeque<Vec<Message>>,
     /// What they take, as [`size_of_message`] counts.
     bytes: u64,
 }
 
-#[derive(Debug)]
-struct Stored {
-    key: Option<Bytes>,
-    body: Bytes,
-    headers: Headers,
-    timestamp: Timestamp,
-}
-
 /// How much memory a message is counted with.
 #[inline]
-pub(super) fn size_of_message(key: Option<&Bytes>, body: &Bytes, headers: &Headers) -> u64 {
+pub(super) fn size_of_message(message: &Message) -> u64 {
+    let headers = message.headers.iter();
     let of_headers: usize =
-        headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
-    let total = size_of::<Stored>() + key.map_or(0, Bytes::len) + body.len() + of_headers;
+        headers.map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
+    let total = size_of_val(message) + size_in_hand(message) + of_headers;
     u64::try_from(total).unwrap_or(u64::MAX)
 }
 
@@ -61,24 +50,19 @@ impl MemPartition {
         }
     }
 
-    /// Adds what a message of `size` holds and gives its offset.
-    #[inline]
-    pub(super) fn append(&self, message: &mut Message, size: u64) -> u64 {
-        let stored = Stored {
-            key: message.key.take(),
-            body: mem::take(&mut message.body),
-            headers: mem::take(&mut message.headers),
-            timestamp: message.timestamp,
-        };
+    /// Adds a message of `size` and gives its offset.
+    // A message that is handed to a call is copied for it.
+    #[inline(always)]
+    pub(super) fn append(&self, message: Message, size: u64) -> u64 {
         let mut kept = self.lock();
         kept.bytes += size;
         match kept.chunks.back_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(stored),
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(message),
             last => {
                 // The first chunk of a partition grows as it must, as most topics stay small.
                 let capacity = if last.is_some() { CHUNK } else { 4 };
                 let mut chunk = Vec::with_capacity(capacity);
-                chunk.push(stored);
+                chunk.push(message);
                 kept.chunks.push_back(chunk);
             }
         }
@@ -103,10 +87,7 @@ impl MemPartition {
             && self.earliest.load(Ordering::Relaxed) + CHUNK as u64 <= below
         {
             let Some(chunk) = kept.chunks.pop_front() else { break };
-            let size: u64 = chunk
-                .iter()
-                .map(|it| size_of_message(it.key.as_ref(), &it.body, &it.headers))
-                .sum();
+            let size: u64 = chunk.iter().map(size_of_message).sum();
             kept.bytes = kept.bytes.saturating_sub(size);
             freed += size;
             self.earliest.fetch_add(CHUNK as u64, Ordering::Release);
@@ -130,20 +111,8 @@ impl MemPartition {
         let Ok(place) = usize::try_from(place) else { return Ok(from) };
         let chunk = kept.chunks.get(place / CHUNK).map_or(&[][..], Vec::as_slice);
         let messages = chunk.get(place % CHUNK..).unwrap_or_default();
-        let mut next = from;
-        for Stored { key, body, headers, timestamp } in messages.iter().take(COPIED_AT_ONCE) {
-            if !sink.wants() {
-                break;
-            }
-            let size = key.as_ref().map_or(0, Bytes::len) + body.len();
-            sink.push(next, size, *timestamp, || {
-                // Most messages have no headers: cloning a vector is a call even where it is empty.
-                let headers = if headers.is_empty() { Headers::new() } else { headers.clone() };
-                (key.clone(), body.clone(), headers)
-            });
-            next += 1;
-        }
-        Ok(next)
+        let some = messages.get(..COPIED_AT_ONCE).unwrap_or(messages);
+        Ok(from + sink.extend(from, some) as u64)
     }
 }
 
