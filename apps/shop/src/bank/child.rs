@@ -222,6 +222,8 @@ async fn launch(dir: &Path) -> Result<(Child, SocketAddr), String> {
         .arg(dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        // Ctrl-C in a terminal is told to the whole group: the bank ends when the shop says so.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| error.to_string())?;
