@@ -218,7 +218,7 @@ mod tests {
             imports: vec![Import {
                 from: names(from),
                 path: names(path),
-                file: "/root/src/a.rs".into(),
+                file: "src/a.rs".into(),
                 line: 7,
             }],
             modules: modules

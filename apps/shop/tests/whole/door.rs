@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::support::{Shop, assert_sound, status_on};
+use super::support::{Shop, assert_sound, eventually, status_on};
 
 const SLOW_BODY: &str = "POST /orders HTTP/1.1\r\nhost: shop\r\ncontent-length: 100\r\n\
                          content-type: application/json\r\n\r\n{";
@@ -33,9 +33,7 @@ async fn told_twice_it_ends_at_once_and_says_so() {
     let mut shop = Shop::start().await;
     let _slow = shop.connect(SLOW_BODY).await;
     shop.tell_to_end().await;
-    while TcpStream::connect(shop.address()).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the door closes", async || TcpStream::connect(shop.address()).await.is_err()).await;
     let began = Instant::now();
     shop.tell_to_end().await;
     let status = shop.end().await;
@@ -64,12 +62,10 @@ async fn more_listeners_than_there_is_room_for_do_not_starve_the_shop() {
     assert_sound(&shop.settled(20).await);
     assert_eq!(shop.get("/health").await["status"], "ok");
     drop(streams);
-    let listen = async {
-        while shop.send(Method::GET, "/events", &[], b"").await.unwrap().status() != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), listen).await.expect("there is room again");
+    eventually("there is room again", async || {
+        shop.send(Method::GET, "/events", &[], b"").await.unwrap().status() == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -94,12 +90,7 @@ async fn what_goes_wrong_is_told_on_the_standard_error_a_line_for_each() {
     let shop = Shop::start().await;
     shop.bank(json!({ "mode": "down" })).await;
     shop.order("user_1", "tea-sylhet", 1).await;
-    let told = async {
-        while !shop.said().contains("the bank is down") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), told).await.expect("it is told");
+    eventually("it is told", async || shop.said().contains("the bank is down")).await;
     for line in shop.said().lines() {
         assert!(line.starts_with("20") && line.contains(" WARN "), "{line}");
     }

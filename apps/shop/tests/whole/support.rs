@@ -339,3 +339,13 @@ async fn launch(
     }));
     (child, address.to_owned())
 }
+
+/// Looks until `met` holds: what another process does, no paused clock can tell.
+pub(crate) async fn eventually(what: &str, mut met: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !met().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{what}: not in time"));
+}

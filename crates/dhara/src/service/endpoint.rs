@@ -10,14 +10,14 @@ use std::task::{Context as Poller, Poll};
 
 use futures_util::FutureExt;
 
-use super::extract::Context;
+use super::extract::{Context, correlation_of};
 use super::failure::Failed;
 use super::handler::{Arguments, Handler, Outcome};
 use super::item::{Item, Order};
 use super::retry::Retry;
 use crate::answer::BoxFuture;
 use crate::broker::{Message, Topic};
-use crate::event::{CorrelationId, Encoder, Envelope, Event, Origin, Outgoing};
+use crate::event::{Encoder, Envelope, Event, Origin, Outgoing};
 use crate::store::Tx;
 use crate::world::World;
 
@@ -63,7 +63,8 @@ pub(crate) struct Run<'a> {
 }
 
 /// What the handlers of a run made of its deliveries, which are named by their place in it. Every
-/// handler has finished with every delivery but for what is said here.
+/// handler has finished with every delivery but for what is said here: each entry begins with the
+/// delivery's place and the handler's number.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     /// What a handler publishes for a delivery.
@@ -126,17 +127,9 @@ where
         desk: &mut Desk,
     ) -> Result<(), Failed> {
         let outcome = outcome.map_err(|payload| Failed::panicked(payload.as_ref()))?;
-        let began;
-        let correlation = match &envelope.correlation_id {
-            Some(id) => id,
-            // An event that nothing caused begins a correlation of its own.
-            None => {
-                began = CorrelationId::from(envelope.id.clone());
-                &began
-            }
-        };
+        let correlation = correlation_of(envelope);
         let origin = Origin {
-            correlation_id: Some(correlation),
+            correlation_id: Some(&correlation),
             causation_id: Some(&envelope.id),
             traceparent: envelope.traceparent.as_deref(),
             source: &self.spec.service,

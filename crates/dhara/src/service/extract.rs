@@ -1,5 +1,7 @@
 //! What a handler may ask for beside its event.
 
+use std::borrow::Cow;
+
 use super::failure::HandlerError;
 use crate::broker::{Delivery, TopicPartition};
 use crate::event::{CorrelationId, Envelope, EventId};
@@ -108,10 +110,11 @@ impl Meta {
 }
 
 /// The correlation that an event belongs to: an event that nothing caused begins its own.
-pub(crate) fn correlation_of(envelope: &Envelope<'_>) -> CorrelationId {
+#[inline]
+pub(crate) fn correlation_of<'a>(envelope: &'a Envelope<'_>) -> Cow<'a, CorrelationId> {
     match &envelope.correlation_id {
-        Some(id) => id.clone(),
-        None => CorrelationId::from(envelope.id.clone()),
+        Some(id) => Cow::Borrowed(id),
+        None => Cow::Owned(CorrelationId::from(envelope.id.clone())),
     }
 }
 
@@ -128,7 +131,7 @@ impl<S> FromContext<S> for Meta {
             offset: delivery.offset,
             timestamp: envelope.timestamp,
             source: envelope.source.clone().into_owned(),
-            correlation_id: correlation_of(envelope),
+            correlation_id: correlation_of(envelope).into_owned(),
             causation_id: envelope.causation_id.clone(),
             attempt: context.attempt,
             service: context.service.to_owned(),

@@ -45,6 +45,15 @@ struct Hands {
     desk: Desk,
 }
 
+/// What a lane has taken up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// All that was fresh.
+    Fresh,
+    /// The first of a parked key, whose time has come.
+    Retry,
+}
+
 /// How many deliveries a buffer may have room for when it is kept.
 const MOST_KEPT: usize = 1024;
 
@@ -84,8 +93,8 @@ impl Lane {
             results: Results::default(),
             desk: Desk::new(&self.core.world),
         };
-        while let Some(fresh) = self.take(&mut hands.items).await {
-            self.process(&mut hands, fresh).await;
+        while let Some(taken) = self.take(&mut hands.items).await {
+            self.process(&mut hands, taken).await;
             hands.items.clear();
             if hands.items.capacity() > MOST_KEPT {
                 hands.items = VecDeque::new();
@@ -94,9 +103,8 @@ impl Lane {
         }
     }
 
-    /// Takes what is to be handled next: the first of a parked key whose time has come, or all that
-    /// is fresh, which it tells; `None` when the service stops.
-    async fn take(&self, items: &mut VecDeque<Item>) -> Option<bool> {
+    /// Takes what is to be handled next into `items`; `None` when the service stops.
+    async fn take(&self, items: &mut VecDeque<Item>) -> Option<Taken> {
         loop {
             let woken = self.wake.notified();
             let due = {
@@ -106,11 +114,11 @@ impl Lane {
                 }
                 if let Some(item) = state.parking.take_due(self.core.world.instant()) {
                     items.push_back(item);
-                    return Some(false);
+                    return Some(Taken::Retry);
                 }
                 if !state.fresh.is_empty() {
                     std::mem::swap(&mut state.fresh, items);
-                    return Some(true);
+                    return Some(Taken::Fresh);
                 }
                 state.parking.next_due()
             };
@@ -128,9 +136,9 @@ impl Lane {
         }
     }
 
-    async fn process(self: &Arc<Self>, hands: &mut Hands, fresh: bool) {
+    async fn process(self: &Arc<Self>, hands: &mut Hands, taken: Taken) {
         while !hands.items.is_empty() && !self.core.is_stopping() {
-            let parking = fresh && !self.lock().parking.is_empty();
+            let parking = taken == Taken::Fresh && !self.lock().parking.is_empty();
             if parking && self.join_parked(&mut hands.items) {
                 continue;
             }

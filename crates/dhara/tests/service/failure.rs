@@ -7,7 +7,7 @@ use std::time::Duration;
 use dhara::broker::Batch;
 use dhara::store::Param;
 use dhara::world::timeout;
-use dhara::{Failure, FailureKind, HandlerExt, Retry, Service, State};
+use dhara::{Failure, FailureKind, HandlerExt, Retry, Running, Service, State};
 
 use crate::support::{
     Ledger, OrderCreated, PaymentCompleted, System, eventually, message, order, order_message,
@@ -340,6 +340,21 @@ struct Gate {
     ledger: Ledger,
 }
 
+impl Gate {
+    fn service(&self) -> Service<Self> {
+        Service::new("gated").state(self.clone()).on(wait_at)
+    }
+
+    /// A service that runs and whose handler waits with the order of 1.
+    async fn with_a_delivery_at_it() -> (System, Self, Running) {
+        let (system, gate) = (System::mem().await, Self::default());
+        let running = gate.service().start(&system.broker).await.unwrap();
+        system.publisher().publish(&order("a", 1)).await.unwrap();
+        gate.entered.notified().await;
+        (system, gate, running)
+    }
+}
+
 async fn wait_at(order: OrderCreated, State(gate): State<Gate>) {
     gate.entered.notify_one();
     gate.open.notified().await;
@@ -348,18 +363,13 @@ async fn wait_at(order: OrderCreated, State(gate): State<Gate>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_whose_caller_has_gone_still_ends_and_the_next_start_gets_everything() {
-    let system = System::mem().await;
-    let gate = Gate::default();
-    let service = || Service::new("gated").state(gate.clone()).on(wait_at);
-    let running = service().start(&system.broker).await.unwrap();
-    system.publisher().publish(&order("a", 1)).await.unwrap();
-    gate.entered.notified().await;
+    let (system, gate, running) = Gate::with_a_delivery_at_it().await;
     let given_up = timeout(Duration::from_millis(1), running.stop()).await;
     assert!(given_up.is_none(), "the handler was still at work");
     gate.open.notify_one();
 
     let began = system.world.instant();
-    let running = service().start(&system.broker).await.unwrap();
+    let running = gate.service().start(&system.broker).await.unwrap();
     system.publisher().publish(&order("a", 2)).await.unwrap();
     gate.entered.notified().await;
     gate.open.notify_one();
@@ -371,15 +381,10 @@ async fn a_stop_whose_caller_has_gone_still_ends_and_the_next_start_gets_everyth
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_never_ends_does_not_keep_the_service_from_stopping() {
-    let system = System::mem().await;
-    let gate = Gate::default();
-    let service = || Service::new("gated").state(gate.clone()).on(wait_at);
-    let running = service().start(&system.broker).await.unwrap();
-    system.publisher().publish(&order("a", 1)).await.unwrap();
-    gate.entered.notified().await;
+    let (system, gate, running) = Gate::with_a_delivery_at_it().await;
     running.stop().await.unwrap();
 
-    let running = service().start(&system.broker).await.unwrap();
+    let running = gate.service().start(&system.broker).await.unwrap();
     gate.entered.notified().await;
     gate.open.notify_one();
     gate.ledger.until("delivered again", |ledger| ledger.of("a") == [1]).await;

@@ -94,8 +94,7 @@ impl Breaker {
 
     /// Lets everybody who waits go, and nobody through any more.
     pub(super) fn end(&self) {
-        self.lock().state = State::Ended;
-        self.shared.changed.notify_waiters();
+        self.change(|_| Some(State::Ended));
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
@@ -125,40 +124,35 @@ impl Breaker {
     }
 
     fn pause_is_over(&self, opening: u64) {
-        let mut now = self.lock();
-        if let State::Open(next) = now.state
-            && now.opened == opening
-        {
-            now.state = State::Ready(next);
-            drop(now);
-            self.shared.changed.notify_waiters();
-        }
+        self.change(|now| match now.state {
+            State::Open(next) if now.opened == opening => Some(State::Ready(next)),
+            _ => None,
+        });
     }
 
     fn succeeded(&self, probe: Option<u64>) {
-        let mut now = self.lock();
         // A late success of a call that began before it opened does not close it: the probe does.
-        let decides = match now.state {
-            State::Closed(failures) => failures > 0,
-            State::Probing(_) => probe == Some(now.opened),
-            _ => false,
-        };
-        if decides {
-            now.state = State::Closed(0);
-            drop(now);
-            self.shared.changed.notify_waiters();
-        }
+        self.change(|now| match now.state {
+            State::Closed(failures) if failures > 0 => Some(State::Closed(0)),
+            State::Probing(_) if probe == Some(now.opened) => Some(State::Closed(0)),
+            _ => None,
+        });
     }
 
     fn given_up(&self, probe: u64) {
+        self.change(|now| match now.state {
+            State::Probing(pause) if now.opened == probe => Some(State::Ready(pause)),
+            _ => None,
+        });
+    }
+
+    /// Goes into the state that `next` decides on, if any, and lets those who wait look again.
+    fn change(&self, next: impl FnOnce(&Now) -> Option<State>) {
         let mut now = self.lock();
-        if let State::Probing(pause) = now.state
-            && now.opened == probe
-        {
-            now.state = State::Ready(pause);
-            drop(now);
-            self.shared.changed.notify_waiters();
-        }
+        let Some(state) = next(&now) else { return };
+        now.state = state;
+        drop(now);
+        self.shared.changed.notify_waiters();
     }
 }
 
