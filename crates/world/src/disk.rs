@@ -58,6 +58,11 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Cuts or extends the file to `length`.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
+    /// Gives back the space of `length` bytes at `position`, which read as zeros from then on; the
+    /// file keeps its length. An error of kind [`io::ErrorKind::Unsupported`] where the file system
+    /// knows no holes. Only whole blocks of the file system are given back.
+    fn punch(&self, position: u64, length: u64) -> io::Result<()>;
+
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
 

@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::{Disk, File, Lock, OpenMode};
 
 /// The operating system's file system.
@@ -91,12 +94,23 @@ impl File for RealFile {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, length)?;
+        rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, length)?;
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn punch(&self, position: u64, length: u64) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.0, flags, position, length).map_err(|errno| match errno {
+            Errno::OPNOTSUPP | Errno::NOSYS => io::ErrorKind::Unsupported.into(),
+            other => other.into(),
+        })
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -22,6 +22,9 @@ struct State {
     names: BTreeMap<PathBuf, u64>,
     files: BTreeMap<u64, Vec<u8>>,
     next_file: u64,
+    /// Bytes of each file that were given back.
+    punched: BTreeMap<u64, u64>,
+    knows_holes: bool,
     locked: BTreeSet<PathBuf>,
     history: History,
     calls: u64,
@@ -65,6 +68,8 @@ impl SimDisk {
                 names,
                 files,
                 next_file,
+                punched: BTreeMap::new(),
+                knows_holes: true,
                 locked: BTreeSet::new(),
                 history,
                 calls: 0,
@@ -111,6 +116,16 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
+    /// Whether space inside of a file can be given back; some file systems cannot.
+    pub fn set_knows_holes(&self, knows_holes: bool) {
+        self.state().knows_holes = knows_holes;
+    }
+
+    /// The space that the files take: their lengths less what was given back.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
     /// Lets every opening of a file fail with `EMFILE`, as when the process has too many open.
     pub fn set_out_of_files(&self, out_of_files: bool) {
         self.state().out_of_files = out_of_files;
@@ -153,11 +168,20 @@ impl State {
     /// Fails where a file of this length would fill the disk.
     fn check_space(&self, file: u64, length: u64) -> io::Result<()> {
         let Some(capacity) = self.capacity else { return Ok(()) };
-        let held = |(other, bytes): (&u64, &Vec<u8>)| {
-            if *other == file { length.max(bytes.len() as u64) } else { bytes.len() as u64 }
-        };
-        let used = self.files.iter().map(held).sum::<u64>();
+        let grown = length.saturating_sub(self.length_of(file));
+        let used = self.used().saturating_add(grown);
         if used > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn length_of(&self, file: u64) -> u64 {
+        self.files.get(&file).map_or(0, |bytes| bytes.len() as u64)
+    }
+
+    /// The space that the files take which have a name, less what was given back.
+    fn used(&self) -> u64 {
+        let given_back = |file: &u64| self.punched.get(file).copied().unwrap_or(0);
+        let taken = |file: &u64| self.length_of(*file).saturating_sub(given_back(file));
+        self.names.values().map(taken).sum()
     }
 
     fn change(&mut self, op: Op) {
@@ -295,9 +319,21 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn punch(&self, position: u64, length: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.call()?;
+        if !state.knows_holes {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let length = length.min(state.length_of(self.file).saturating_sub(position));
+        let bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        *state.punched.entry(self.file).or_default() += length;
+        state.change(Op::Write { file: self.file, position, bytes });
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
-        let state = self.disk.state();
-        Ok(state.files.get(&self.file).map_or(0, |bytes| bytes.len() as u64))
+        Ok(self.disk.state().length_of(self.file))
     }
 }
 
