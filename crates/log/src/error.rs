@@ -36,6 +36,42 @@ pub enum LogError {
         /// The next offset that the partition really had.
         actual: u64,
     },
+    /// A batch of an idempotent producer does not follow the last one of it; nothing of the append
+    /// was written. A batch before it is missing, so the producer sends that first or begins a new
+    /// epoch.
+    OutOfSequence {
+        /// The partition.
+        partition: TopicPartition,
+        /// The producer's id.
+        producer: i64,
+        /// The sequence that the batch was to begin with.
+        expected: i32,
+        /// The sequence that it began with.
+        found: i32,
+    },
+    /// A batch of an idempotent producer was appended before, and so long ago that its offsets are
+    /// not remembered. Sending it again never helps, and it is not lost.
+    Stale {
+        /// The partition.
+        partition: TopicPartition,
+        /// The producer's id.
+        producer: i64,
+        /// The sequence that the producer's next batch begins with.
+        expected: i32,
+        /// The sequence that the batch began with.
+        found: i32,
+    },
+    /// A later epoch of an idempotent producer has taken over; nothing of the append was written.
+    Fenced {
+        /// The partition.
+        partition: TopicPartition,
+        /// The producer's id.
+        producer: i64,
+        /// The epoch of the batch.
+        epoch: i16,
+        /// The epoch that is current.
+        current: i16,
+    },
     /// The offset was expired, or lies past the end.
     OutOfRange {
         /// The partition.
@@ -124,6 +160,22 @@ impl fmt::Display for LogError {
                 f,
                 "{partition} was expected to go on at offset {expected} but goes on at {actual}; \
                  nothing was appended"
+            ),
+            Self::OutOfSequence { partition, producer, expected, found } => write!(
+                f,
+                "{partition}: producer {producer} goes on with sequence {expected}, but the batch \
+                 begins with {found}; nothing was appended: send what is missing first, or begin a \
+                 new epoch"
+            ),
+            Self::Stale { partition, producer, expected, found } => write!(
+                f,
+                "{partition}: producer {producer} goes on with sequence {expected}; the batch that \
+                 begins with {found} was appended long ago: do not send it again"
+            ),
+            Self::Fenced { partition, producer, epoch, current } => write!(
+                f,
+                "{partition}: epoch {epoch} of producer {producer} is over, {current} is current; \
+                 nothing was appended: another producer has taken over, so stop this one"
             ),
             Self::OutOfRange { partition, offset, earliest, end } => write!(
                 f,

@@ -42,6 +42,11 @@ mod index;
 mod journal;
 mod log;
 mod open;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "appends and recovery do not ask for repeats yet")
+)]
+mod producers;
 mod read;
 mod rebuild;
 mod recovery;

@@ -168,6 +168,38 @@ impl RecordBatch {
         self.attributes() & 0x20 != 0
     }
 
+    /// Whether the batch belongs to a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes() & 0x10 != 0
+    }
+
+    /// The id of the idempotent producer that made the batch; -1 where none did.
+    pub fn producer_id(&self) -> i64 {
+        be_i64(&self.bytes, 43).unwrap_or(-1)
+    }
+
+    /// The epoch of the producer when it made the batch; -1 where it has none.
+    pub fn producer_epoch(&self) -> i16 {
+        let epoch = self.bytes.get(51..53).and_then(|bytes| bytes.try_into().ok());
+        epoch.map_or(-1, i16::from_be_bytes)
+    }
+
+    /// The producer's sequence of the first record; -1 where it counts none.
+    pub fn base_sequence(&self) -> i32 {
+        be_i32(&self.bytes, 53).unwrap_or(-1)
+    }
+
+    /// The producer's sequence of the last record: after `i32::MAX` follows 0. It is -1 where the
+    /// producer counts none.
+    pub fn last_sequence(&self) -> i32 {
+        let base = self.base_sequence();
+        if base < 0 {
+            return -1;
+        }
+        let delta = self.count.saturating_sub(1);
+        (base.cast_unsigned().wrapping_add(delta) & i32::MAX.cast_unsigned()).cast_signed()
+    }
+
     fn attributes(&self) -> u16 {
         self.bytes.get(21..23).and_then(|b| b.try_into().ok()).map_or(0, u16::from_be_bytes)
     }
