@@ -8,7 +8,9 @@ use bytes::BufMut;
 use crate::LogError;
 
 /// The version of the format that this code writes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The oldest version that it reads.
+const OLDEST: u32 = 1;
 
 /// Reads from the front of some bytes; `None` where they end too soon.
 #[derive(Clone, Debug)]
@@ -45,8 +47,32 @@ impl<'a> Cursor<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    pub(crate) fn u128(&mut self) -> Option<u128> {
+        self.array().map(u128::from_le_bytes)
+    }
+
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// Bytes with a length of four bytes before them.
+    pub(crate) fn block(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()?;
+        self.take(length as usize)
+    }
+
+    /// A list with its length of four bytes before it. Memory grows with what is really there.
+    pub(crate) fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.u32()?;
+        let mut list = Vec::with_capacity(self.room_for(size_of::<T>()).min(count as usize));
+        for _ in 0..count {
+            list.push(read(self)?);
+        }
+        Some(list)
     }
 
     /// Text with a length of two bytes before it.
@@ -70,6 +96,22 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend(text.as_bytes().iter().take(usize::from(length)));
+}
+
+/// Appends bytes with a length of four bytes before them.
+pub(crate) fn put_block(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a list with its length of four bytes before it.
+pub(crate) fn put_list<T>(
+    out: &mut Vec<u8>,
+    list: impl ExactSizeIterator<Item = T>,
+    mut put: impl FnMut(&mut Vec<u8>, T),
+) {
+    out.put_u32_le(u32::try_from(list.len()).unwrap_or(u32::MAX));
+    list.for_each(|item| put(out, item));
 }
 
 /// `length` as a `usize`; saturates, so that a check against what is there fails.
@@ -100,11 +142,11 @@ pub(crate) fn open_bytes<'a>(
     if !is_ours || crc32c::crc32c(rest) != crc {
         return Ok(None);
     }
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(LogError::Unreadable {
             what: format!(
-                "{}: its format is version {version}, this program knows version {VERSION}; open it \
-                 with the program that wrote it, or a later one",
+                "{}: its format is version {version}, this program knows versions {OLDEST} to \
+                 {VERSION}; open it with the program that wrote it, or a later one",
                 path.display()
             ),
         });

@@ -16,21 +16,42 @@ pub(crate) enum Kind {
     Batch = 1,
     /// Offsets that groups committed.
     Offsets = 2,
-    /// A topic that was created.
-    Topic = 3,
+    /// A topic that was created, as version 1 has it.
+    Created = 3,
     /// Nothing but how far the journal was synced.
     Mark = 4,
     /// The log was opened: a new epoch begins.
     Open = 5,
     /// The log was closed in order.
     Close = 6,
+    /// A topic as it is from here on.
+    Topic = 7,
+    /// A topic that was deleted.
+    Deleted = 8,
+    /// A partition begins at `base` from here on.
+    Trim = 9,
+    /// The offsets from `base` on, `count` of them, were found damaged when they were settled.
+    Lost = 10,
+    /// Notes that somebody keeps in the log.
+    Notes = 11,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Batch, Self::Offsets, Self::Topic, Self::Mark, Self::Open, Self::Close]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        Some(match byte {
+            1 => Self::Batch,
+            2 => Self::Offsets,
+            3 => Self::Created,
+            4 => Self::Mark,
+            5 => Self::Open,
+            6 => Self::Close,
+            7 => Self::Topic,
+            8 => Self::Deleted,
+            9 => Self::Trim,
+            10 => Self::Lost,
+            11 => Self::Notes,
+            _ => return None,
+        })
     }
 
     /// Whether sequences may jump at this frame. Its `base` is then the sequence that would have
@@ -101,15 +122,18 @@ impl Header {
 
     /// The header at the front of `bytes`, where there is a good one.
     pub(crate) fn parse(bytes: &[u8], salt: u64) -> Option<Self> {
-        let bytes = bytes.get(..HEADER)?;
+        let bytes = bytes.first_chunk::<HEADER>()?;
+        // Most places that are looked at when something is searched for fail here already.
+        let kind = match bytes.get(12..16)? {
+            [kind, 0, 0, 0] => Kind::of(*kind)?,
+            _ => return None,
+        };
         let mut cursor = Cursor::new(bytes);
-        let crc = cursor.u32()?;
-        let body_crc = cursor.u32()?;
-        let length = cursor.u32()?;
-        let kind = Kind::of(cursor.u8()?)?;
-        if cursor.take(3)? != [0; 3] || crc != header_crc(salt, bytes.get(4..)?) {
+        let (crc, body_crc, length) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+        if crc != header_crc(salt, bytes.get(4..)?) {
             return None;
         }
+        cursor.take(4)?;
         Some(Self {
             kind,
             body_crc,
@@ -151,10 +175,15 @@ pub(crate) fn span(length: usize) -> usize {
 }
 
 /// Appends a frame whose body is made of `parts`; completes the header's length and checksum.
-pub(crate) fn push(out: &mut BytesMut, mut header: Header, parts: &[&[u8]], salt: u64) {
+pub(crate) fn push(out: &mut BytesMut, header: Header, parts: &[&[u8]], salt: u64) {
+    let crc = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+    push_checked(out, Header { body_crc: crc, ..header }, parts, salt);
+}
+
+/// As [`push`], where the body's checksum is known and stands in the header.
+pub(crate) fn push_checked(out: &mut BytesMut, mut header: Header, parts: &[&[u8]], salt: u64) {
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
     header.length = u32::try_from(length).unwrap_or(u32::MAX);
-    header.body_crc = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
     out.reserve(span(length));
     header.put(out, salt);
     for part in parts {

@@ -9,6 +9,9 @@ use crate::{LogError, TopicPartition};
 /// The longest name of a group, and the longest metadata of a committed offset.
 const MAX_TEXT: usize = 4096;
 
+/// Stands for no offset.
+const FORGOTTEN: u64 = u64::MAX;
+
 /// An offset that a group commits: the one that it goes on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOffset {
@@ -16,7 +19,7 @@ pub struct GroupOffset {
     pub group: Arc<str>,
     /// The partition.
     pub partition: TopicPartition,
-    /// The offset that the group has not done yet.
+    /// The offset that the group has not done yet; `u64::MAX` makes the group forget the partition.
     pub offset: u64,
     /// A note of the group's own, kept as it is.
     pub metadata: Arc<str>,
@@ -26,6 +29,11 @@ impl GroupOffset {
     /// `group` goes on from `offset` in `partition`.
     pub fn new(group: impl Into<Arc<str>>, partition: TopicPartition, offset: u64) -> Self {
         Self { group: group.into(), partition, offset, metadata: Arc::from("") }
+    }
+
+    /// `group` forgets what it committed for `partition`.
+    pub fn forget(group: impl Into<Arc<str>>, partition: TopicPartition) -> Self {
+        Self::new(group, partition, FORGOTTEN)
     }
 
     pub(crate) fn check(&self) -> Result<(), LogError> {
@@ -90,11 +98,31 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn set(&mut self, position: Position) {
+        if position.committed.offset == FORGOTTEN {
+            self.forget(&position.group, position.partition);
+            return;
+        }
         let group = match self.by_name.get_mut(&position.group) {
             Some(group) => group,
             None => self.by_name.entry(position.group).or_default(),
         };
         group.insert(position.partition, position.committed);
+    }
+
+    fn forget(&mut self, group: &str, partition: u32) {
+        let Some(offsets) = self.by_name.get_mut(group) else { return };
+        offsets.remove(&partition);
+        if offsets.is_empty() {
+            self.by_name.remove(group);
+        }
+    }
+
+    /// What groups committed for these partitions goes.
+    pub(crate) fn forget_partitions(&mut self, ids: &[u32]) {
+        self.by_name.retain(|_, offsets| {
+            ids.iter().for_each(|id| drop(offsets.remove(id)));
+            !offsets.is_empty()
+        });
     }
 
     pub(crate) fn get(&self, group: &str, partition: u32) -> Option<&Committed> {

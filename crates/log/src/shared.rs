@@ -1,18 +1,21 @@
 //! What all handles of one log share.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use dhara_world::disk::Lock;
 
 use crate::commit::{Pending, Work};
 use crate::groups::Groups;
-use crate::housekeep::SealJob;
-use crate::index::IndexCache;
+use crate::house::House;
 use crate::journal::Journal;
+use crate::notes::Notes;
+use crate::producers::Producers;
 use crate::segment::{Folder, Segment};
-use crate::sync::lock;
+use crate::settled::{IndexCache, Settled};
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Condvar, Mutex, RwLock, lock};
 use crate::tail::Tail;
+use crate::ticket::Completer;
 use crate::topics::Topics;
 use crate::watch::WatchEnd;
 use crate::{LogError, OpenReport, Options, Ticket};
@@ -24,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) folder: Folder,
     pub(crate) report: OpenReport,
     pub(crate) salt: u64,
+    /// Held while files are settled, merged or given back: one such work at a time.
+    pub(crate) settling: Mutex<()>,
     pub(crate) journal: Mutex<Journal>,
     /// Whether a mark on disk says that all was synced.
     pub(crate) is_marked: AtomicBool,
@@ -33,10 +38,14 @@ pub(crate) struct Shared {
     pub(crate) tail: RwLock<Tail>,
     pub(crate) topics: RwLock<Topics>,
     pub(crate) groups: RwLock<Groups>,
+    pub(crate) notes: RwLock<Notes>,
+    pub(crate) producers: RwLock<Producers>,
     /// The segments in use, in order; the last is the one that is written.
-    pub(crate) segments: RwLock<Vec<Segment>>,
+    pub(crate) segments: RwLock<Arc<Vec<Segment>>>,
+    /// What is no longer in the journal.
+    pub(crate) settled: RwLock<Arc<Settled>>,
     pub(crate) indexes: Mutex<IndexCache>,
-    /// Held while a segment of zeros is made.
+    /// Held while a segment is made ready.
     pub(crate) making: Mutex<()>,
     pub(crate) house: Mutex<House>,
     pub(crate) house_changed: Condvar,
@@ -49,26 +58,15 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) waiting: Vec<Pending>,
+    /// The tickets of those that wait.
+    pub(crate) completer: Completer,
     pub(crate) bytes: usize,
     /// Whether something waits that is not lazy.
     pub(crate) is_urgent: bool,
     /// Whether the committer's thread sleeps.
     pub(crate) is_idle: bool,
-    pub(crate) is_closed: bool,
-}
-
-/// What is done beside the commits.
-#[derive(Debug)]
-pub(crate) struct House {
-    /// A segment of zeros that waits to be used.
-    pub(crate) spare: Option<(u64, u64)>,
-    /// A segment is wanted: its number and length.
-    pub(crate) wanted: Option<(u64, u64)>,
-    /// The number of the segment at hand.
-    pub(crate) current: u64,
-    pub(crate) seals: Vec<SealJob>,
-    /// The number of the segment whose index is being written; above all numbers when there is none.
-    pub(crate) sealing: u64,
+    /// Within how many microseconds what was written has to be synced.
+    pub(crate) sync_within: Option<u64>,
     pub(crate) is_closed: bool,
 }
 
@@ -85,9 +83,9 @@ impl Shared {
         if queue.bytes.saturating_add(span) > self.options.max_queued_bytes && queue.bytes > 0 {
             return Ticket::failed(LogError::Overloaded { queued: queue.bytes });
         }
-        let (ticket, completer) = Ticket::new();
+        let ticket = queue.completer.ticket(queue.waiting.len());
         let was_empty = queue.waiting.is_empty();
-        queue.waiting.push(Pending { work, span, completer });
+        queue.waiting.push(Pending { work, span });
         queue.bytes += span;
         let becomes_urgent = !is_lazy && !queue.is_urgent;
         queue.is_urgent |= !is_lazy;
@@ -102,11 +100,14 @@ impl Shared {
         ticket
     }
 
-    pub(crate) fn take_queue(&self) -> Vec<Pending> {
+    /// Takes all that waits, with the tickets of it.
+    pub(crate) fn take_queue(&self) -> (Vec<Pending>, Completer) {
         let mut queue = lock(&self.queue);
         queue.bytes = 0;
         queue.is_urgent = false;
-        std::mem::take(&mut queue.waiting)
+        let room = Vec::with_capacity(queue.waiting.len().min(4096));
+        let waiting = std::mem::replace(&mut queue.waiting, room);
+        (waiting, std::mem::take(&mut queue.completer))
     }
 
     /// Why the log takes no more appends.

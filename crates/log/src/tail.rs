@@ -17,22 +17,36 @@ impl Tail {
         Self { buffers: VecDeque::new(), bytes: 0, most }
     }
 
-    /// Adds the commit that begins at `position`, later than all before.
-    pub(crate) fn push(&mut self, position: u64, bytes: Bytes) {
+    /// Adds the commit that begins at `position`, later than all before; gives what had to make room.
+    pub(crate) fn push(&mut self, position: u64, bytes: Bytes) -> Vec<Bytes> {
+        let mut gone = Vec::new();
         self.bytes += bytes.len();
         self.buffers.push_back((position, bytes));
         while self.bytes > self.most {
             let Some((_, oldest)) = self.buffers.pop_front() else { break };
             self.bytes -= oldest.len();
+            gone.push(oldest);
         }
+        gone
     }
 
-    /// The `length` bytes at `position`, where they are still here.
-    pub(crate) fn get(&self, position: u64, length: usize) -> Option<Bytes> {
+    /// The bytes from `position` to `end`, in pieces of whole frames, where all are still here.
+    pub(crate) fn get(&self, position: u64, end: u64) -> Option<Vec<Bytes>> {
         let after = self.buffers.partition_point(|(start, _)| *start <= position);
-        let (start, bytes) = self.buffers.get(after.checked_sub(1)?)?;
-        let from = usize::try_from(position - start).ok()?;
-        let to = from.checked_add(length)?;
-        (to <= bytes.len()).then(|| bytes.slice(from..to))
+        let mut pieces = Vec::with_capacity(1);
+        let mut at = position;
+        for (start, bytes) in self.buffers.range(after.checked_sub(1)?..) {
+            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
+            let to = usize::try_from(end - start).ok()?.min(bytes.len());
+            if from >= to {
+                return None;
+            }
+            pieces.push(bytes.slice(from..to));
+            at = start + to as u64;
+            if at == end {
+                return Some(pieces);
+            }
+        }
+        None
     }
 }

@@ -1,25 +1,36 @@
 //! Tickets: what an append gives back at once, and what becomes of it.
+//!
+//! All that is queued between two commits is one round: its tickets share a lock and a list of
+//! results, so that a commit of a thousand appends tells all of them at once.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::LogError;
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock, wait};
 
 /// Stands for an append that was queued: a future, and [`Ticket::wait`] for those without a runtime.
 ///
 /// Dropping it does not take the append back.
 #[derive(Debug)]
 #[must_use = "an append is durable only when its ticket says so"]
-pub struct Ticket {
-    shared: Arc<Shared>,
+pub struct Ticket(State);
+
+#[derive(Debug)]
+enum State {
+    /// Refused before it was queued.
+    Refused(LogError),
+    Queued { round: Arc<Round>, place: usize },
 }
 
-/// An append that is durable.
+/// An append that is as durable as its topics promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Appended(Offsets);
+pub struct Appended {
+    offsets: Offsets,
+    is_repeat: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Offsets {
@@ -30,7 +41,7 @@ enum Offsets {
 impl Appended {
     /// The base offset that each batch of the append got, in their order.
     pub fn base_offsets(&self) -> &[u64] {
-        match &self.0 {
+        match &self.offsets {
             Offsets::One(one) => one,
             Offsets::Many(many) => many,
         }
@@ -41,54 +52,80 @@ impl Appended {
         self.base_offsets().first().copied().unwrap_or(0)
     }
 
+    /// Whether a batch of it was known from before: an idempotent producer sent it once more, and
+    /// its offset is the first one's.
+    pub fn is_repeat(&self) -> bool {
+        self.is_repeat
+    }
+
     pub(crate) fn one(offset: u64) -> Self {
-        Self(Offsets::One([offset]))
+        Self { offsets: Offsets::One([offset]), is_repeat: false }
     }
 
     pub(crate) fn many(offsets: Vec<u64>) -> Self {
-        Self(Offsets::Many(offsets))
+        Self { offsets: Offsets::Many(offsets), is_repeat: false }
+    }
+
+    pub(crate) fn repeated(mut self, is_repeat: bool) -> Self {
+        self.is_repeat = is_repeat;
+        self
     }
 }
 
+/// What became of an append.
+pub(crate) type Outcome = Result<Appended, LogError>;
+
+/// The appends that were queued between two commits.
 #[derive(Debug, Default)]
-struct Shared {
-    slot: Mutex<Slot>,
+struct Round {
+    slots: Mutex<Slots>,
     done: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    result: Option<Result<Appended, LogError>>,
-    waker: Option<Waker>,
+struct Slots {
+    /// The results of the first appends of the round, in order.
+    results: Vec<Outcome>,
+    /// What became of all that have no result of their own.
+    ended: Option<LogError>,
+    wakers: Vec<(usize, Waker)>,
     blocked: usize,
 }
 
-impl Ticket {
-    pub(crate) fn new() -> (Self, Completer) {
-        let shared = Arc::new(Shared::default());
-        (Self { shared: Arc::clone(&shared) }, Completer { shared })
+impl Slots {
+    fn result(&self, place: usize) -> Option<Outcome> {
+        self.results.get(place).cloned().or_else(|| self.ended.clone().map(Err))
     }
+}
 
+impl Ticket {
     pub(crate) fn failed(error: LogError) -> Self {
-        let slot = Mutex::new(Slot { result: Some(Err(error)), ..Slot::default() });
-        Self { shared: Arc::new(Shared { slot, done: Condvar::new() }) }
+        Self(State::Refused(error))
     }
 
     /// What became of the append, once it is known.
     pub fn try_result(&self) -> Option<Result<Appended, LogError>> {
-        lock(&self.shared.slot).result.clone()
+        match &self.0 {
+            State::Refused(error) => Some(Err(error.clone())),
+            State::Queued { round, place } => lock(&round.slots).result(*place),
+        }
     }
 
     /// Waits until the append is durable or has failed. Somebody must step the log meanwhile: a
     /// [`crate::Committer`] does.
     pub fn wait(self) -> Result<Appended, LogError> {
-        let mut slot = lock(&self.shared.slot);
-        slot.blocked += 1;
+        let (round, place) = match self.0 {
+            State::Refused(error) => return Err(error),
+            State::Queued { round, place } => (round, place),
+        };
+        let mut slots = lock(&round.slots);
+        slots.blocked += 1;
         loop {
-            if let Some(result) = slot.result.clone() {
+            if let Some(result) = slots.result(place) {
+                slots.blocked -= 1;
                 return result;
             }
-            slot = self.shared.done.wait(slot).unwrap_or_else(PoisonError::into_inner);
+            slots = wait(&round.done, slots);
         }
     }
 }
@@ -97,48 +134,60 @@ impl Future for Ticket {
     type Output = Result<Appended, LogError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut slot = lock(&self.shared.slot);
-        if let Some(result) = &slot.result {
-            return Poll::Ready(result.clone());
+        let (round, place) = match &self.0 {
+            State::Refused(error) => return Poll::Ready(Err(error.clone())),
+            State::Queued { round, place } => (round, *place),
+        };
+        let mut slots = lock(&round.slots);
+        if let Some(result) = slots.result(place) {
+            return Poll::Ready(result);
         }
-        match &mut slot.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        match slots.wakers.iter_mut().rev().find(|(other, _)| *other == place) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => slots.wakers.push((place, cx.waker().clone())),
         }
         Poll::Pending
     }
 }
 
-/// The log's end of a ticket. Dropped without a result, it says that the log was closed.
-#[derive(Debug)]
+/// The log's end of the tickets of one round. Dropped before all have a result, it says that the log
+/// was closed.
+#[derive(Debug, Default)]
 pub(crate) struct Completer {
-    shared: Arc<Shared>,
+    round: Arc<Round>,
 }
 
 impl Completer {
-    pub(crate) fn complete(self, result: Result<Appended, LogError>) {
-        self.set(result);
+    /// The ticket of what is queued at this place of the round.
+    pub(crate) fn ticket(&self, place: usize) -> Ticket {
+        Ticket(State::Queued { round: Arc::clone(&self.round), place })
     }
 
-    fn set(&self, result: Result<Appended, LogError>) {
-        let mut slot = lock(&self.shared.slot);
-        if slot.result.is_some() {
-            return;
+    /// Tells the next tickets of the round what became of them.
+    pub(crate) fn complete(&self, results: impl IntoIterator<Item = Outcome>) {
+        self.change(|slots| slots.results.extend(results));
+    }
+
+    /// Tells all tickets without a result that this is what became of them.
+    pub(crate) fn end(&self, error: LogError) {
+        self.change(|slots| drop(slots.ended.get_or_insert(error)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Slots)) {
+        let mut slots = lock(&self.round.slots);
+        change(&mut slots);
+        let known = if slots.ended.is_some() { usize::MAX } else { slots.results.len() };
+        let woken: Vec<_> = slots.wakers.extract_if(.., |(place, _)| *place < known).collect();
+        if slots.blocked > 0 {
+            self.round.done.notify_all();
         }
-        slot.result = Some(result);
-        let waker = slot.waker.take();
-        if slot.blocked > 0 {
-            self.shared.done.notify_all();
-        }
-        drop(slot);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        drop(slots);
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
 impl Drop for Completer {
     fn drop(&mut self) {
-        self.set(Err(LogError::Closed));
+        self.end(LogError::Closed);
     }
 }

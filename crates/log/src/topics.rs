@@ -1,108 +1,110 @@
 //! Topics, their partitions, and their names.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use bytes::BufMut;
+
+use crate::codec::{Cursor, put_list, put_text};
+use crate::config::TopicConfig;
+use crate::partition::{Partition, TopicPartition};
 use crate::LogError;
-use crate::codec::{Cursor, put_text};
-use crate::sync::lock;
-use crate::watch::Watcher;
 
 /// The most partitions that one log may have.
 pub const MAX_PARTITIONS: u32 = 1 << 20;
 
-/// One partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// The partition's number, from 0.
-    pub partition: u32,
-}
-
-impl TopicPartition {
-    /// The partition `partition` of `topic`.
-    pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
 /// A topic that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicInfo {
     /// Its name.
     pub name: Arc<str>,
+    /// Tells it from every other topic, of this log and of others, one of the same name included.
+    pub id: u128,
     /// How many partitions it has.
     pub partitions: u32,
+    /// How it is kept.
+    pub config: Arc<TopicConfig>,
+    /// Its other names.
+    pub aliases: Vec<Arc<str>>,
+    /// How it came to have more partitions than it began with, in order.
+    pub growths: Vec<Growth>,
 }
 
-/// Where a frame with records of a partition lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// The offset of its first record.
-    pub(crate) offset: u64,
-    /// The frame's position in the journal.
-    pub(crate) position: u64,
-    /// How many offsets it takes.
-    pub(crate) count: u32,
-    /// The length of its batch.
-    pub(crate) length: u32,
+/// Partitions were added to a topic: keys may lie in other partitions from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Where each partition that was there before ended. Who handles events of one key in order
+    /// finishes the old partitions up to here before beginning with the new ones.
+    pub ends: Vec<u64>,
 }
 
-/// One partition: what readers may see of it, and who waits for more.
-#[derive(Debug)]
-pub(crate) struct Partition {
-    pub(crate) id: u32,
-    pub(crate) name: TopicPartition,
-    /// The offset that the next record gets; only the committer changes it, under its lock.
-    next: AtomicU64,
-    shown: Mutex<Shown>,
+/// All of a topic, as the journal and the state file have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicRecord {
+    pub(crate) name: Arc<str>,
+    /// The ids of its partitions, in runs: the first of each, and how many.
+    pub(crate) ids: Vec<(u32, u32)>,
+    pub(crate) growths: Vec<Growth>,
+    pub(crate) aliases: Vec<Arc<str>>,
+    pub(crate) config: Arc<TopicConfig>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Shown {
-    /// The offset after the last visible record.
-    pub(crate) end: u64,
-    /// The frames that no index file holds yet, in order.
-    pub(crate) entries: VecDeque<Entry>,
-    pub(crate) watchers: Vec<Watcher>,
-}
-
-impl Partition {
-    fn new(id: u32, name: TopicPartition) -> Self {
-        Self { id, name, next: AtomicU64::new(0), shown: Mutex::default() }
+impl TopicRecord {
+    pub(crate) fn count(&self) -> u32 {
+        self.ids.iter().map(|(_, count)| *count).sum()
     }
 
-    pub(crate) fn next(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_text(out, &self.name);
+        put_list(out, self.ids.iter(), |out, (first, count)| {
+            out.put_u32_le(*first);
+            out.put_u32_le(*count);
+        });
+        put_list(out, self.growths.iter(), |out, growth| {
+            put_list(out, growth.ends.iter(), |out, end| out.put_u64_le(*end));
+        });
+        put_list(out, self.aliases.iter(), |out, alias| put_text(out, alias));
+        put_list(out, self.config.pairs().iter(), |out, (name, value)| {
+            put_text(out, name);
+            put_text(out, value);
+        });
     }
 
-    pub(crate) fn set_next(&self, next: u64) {
-        self.next.store(next, Ordering::Relaxed);
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let name = Arc::from(cursor.text()?);
+        let ids = cursor.list(|cursor| Some((cursor.u32()?, cursor.u32()?)))?;
+        let growths = cursor.list(|cursor| Some(Growth { ends: cursor.list(Cursor::u64)? }))?;
+        let aliases = cursor.list(|cursor| Some(Arc::from(cursor.text()?)))?;
+        let pairs = cursor
+            .list(|cursor| Some((cursor.text()?.to_owned(), cursor.text()?.to_owned())))?;
+        let config = Arc::new(TopicConfig::of_pairs(pairs.into_iter())?);
+        let record = Self { name, ids, growths, aliases, config };
+        record.is_sound().then_some(record)
     }
 
-    pub(crate) fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
-        lock(&self.shown)
+    /// The creation of a topic as version 1 has it.
+    pub(crate) fn decode_v1(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let name = Arc::from(cursor.text()?);
+        let ids = vec![(cursor.u32()?, cursor.u32()?)];
+        let (growths, aliases, config) = (Vec::new(), Vec::new(), Arc::default());
+        let record = Self { name, ids, growths, aliases, config };
+        record.is_sound().then_some(record)
     }
 
-    /// Takes the offset `end` as both next and visible, as recovery finds it.
-    pub(crate) fn recover_end(&self, end: u64) {
-        self.set_next(end);
-        self.shown().end = end;
+    /// Whether its partitions are as many as a log may have, and have ids.
+    fn is_sound(&self) -> bool {
+        let mut total = 0_u32;
+        self.ids.iter().all(|(first, count)| {
+            total = total.saturating_add(*count);
+            total <= MAX_PARTITIONS && first.checked_add(*count).is_some()
+        })
     }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
+    pub(crate) record: TopicRecord,
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
 
@@ -110,94 +112,114 @@ pub(crate) struct Topic {
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     by_name: BTreeMap<Arc<str>, Topic>,
-    by_id: Vec<Arc<Partition>>,
-}
-
-/// The record of a topic's creation in the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Creation {
-    pub(crate) name: Arc<str>,
-    pub(crate) first_id: u32,
-    pub(crate) partitions: u32,
-}
-
-impl Creation {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        put_text(out, &self.name);
-        out.extend_from_slice(&self.first_id.to_le_bytes());
-        out.extend_from_slice(&self.partitions.to_le_bytes());
-    }
-
-    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let name = Arc::from(cursor.text()?);
-        let first_id = cursor.u32()?;
-        let partitions = cursor.u32()?;
-        let fits = first_id.checked_add(partitions).is_some_and(|end| end <= MAX_PARTITIONS);
-        fits.then_some(Self { name, first_id, partitions })
-    }
+    /// The topics that other names stand for.
+    aliases: BTreeMap<Arc<str>, Arc<str>>,
+    by_id: HashMap<u32, Arc<Partition>>,
+    /// The id that the next partition gets; none is given twice.
+    next_id: u32,
+    /// Makes the ids of this log's topics others than those of every other log.
+    salt: u64,
 }
 
 impl Topics {
-    /// Adds a topic; `None` where its ids are not the next ones or its name is there already.
-    pub(crate) fn insert(&mut self, creation: &Creation) -> Option<()> {
-        if creation.first_id != self.next_id() || self.by_name.contains_key(&*creation.name) {
-            return None;
+    pub(crate) fn new(salt: u64, next_id: u32) -> Self {
+        Self { salt, next_id, ..Self::default() }
+    }
+
+    /// Takes a topic as it is from now on: a new one, or another state of one that is there. Gives
+    /// the partitions that it did not have before.
+    pub(crate) fn put(&mut self, record: TopicRecord) -> Vec<Arc<Partition>> {
+        let old = self.by_name.remove(&record.name);
+        let mut partitions = Vec::with_capacity(record.count() as usize);
+        let mut new = Vec::new();
+        let ids = record.ids.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
+        for (number, id) in (0..).zip(ids) {
+            let partition = self.by_id.entry(id).or_insert_with(|| {
+                let name = TopicPartition::new(Arc::clone(&record.name), number);
+                let partition = Arc::new(Partition::new(id, name));
+                new.push(Arc::clone(&partition));
+                partition
+            });
+            partition.set_sync(record.config.sync);
+            if record.config.compact {
+                partition.set_compacted();
+            }
+            partitions.push(Arc::clone(partition));
+            self.next_id = self.next_id.max(id.saturating_add(1));
         }
-        let partitions: Vec<_> = (0..creation.partitions)
-            .map(|number| {
-                let name = TopicPartition::new(Arc::clone(&creation.name), number);
-                Arc::new(Partition::new(creation.first_id + number, name))
-            })
-            .collect();
-        self.by_id.extend(partitions.iter().cloned());
-        self.by_name.insert(Arc::clone(&creation.name), Topic { partitions });
-        Some(())
+        if let Some(old) = &old {
+            old.record.aliases.iter().for_each(|alias| drop(self.aliases.remove(alias)));
+        }
+        for alias in &record.aliases {
+            self.aliases.insert(Arc::clone(alias), Arc::clone(&record.name));
+        }
+        self.by_name.insert(Arc::clone(&record.name), Topic { record, partitions });
+        new
+    }
+
+    /// Removes a topic; gives the partitions that it had.
+    pub(crate) fn remove(&mut self, name: &str) -> Vec<Arc<Partition>> {
+        let Some(topic) = self.by_name.remove(name) else { return Vec::new() };
+        topic.record.aliases.iter().for_each(|alias| drop(self.aliases.remove(alias)));
+        for partition in &topic.partitions {
+            self.by_id.remove(&partition.id);
+            partition.set_deleted();
+        }
+        topic.partitions
     }
 
     pub(crate) fn next_id(&self) -> u32 {
-        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
+        self.next_id
     }
 
+    /// An id that was given to somebody is never given again.
+    pub(crate) fn skip_id(&mut self, id: u32) {
+        self.next_id = self.next_id.max(id.saturating_add(1));
+    }
+
+    /// The topic of this name or alias.
     pub(crate) fn topic(&self, name: &str) -> Option<&Topic> {
-        self.by_name.get(name)
+        let of = |name: &str| self.by_name.get(name);
+        of(name).or_else(|| of(self.aliases.get(name)?))
     }
 
     pub(crate) fn find(&self, name: &TopicPartition) -> Result<&Arc<Partition>, LogError> {
-        self.by_name
-            .get::<str>(name.topic.borrow())
+        self.topic(&name.topic)
             .and_then(|topic| topic.partitions.get(name.partition as usize))
             .ok_or_else(|| LogError::Unknown { partition: name.clone() })
     }
 
     pub(crate) fn by_id(&self, id: u32) -> Option<&Arc<Partition>> {
-        self.by_id.get(id as usize)
+        self.by_id.get(&id)
     }
 
-    /// All partitions, in the order of their ids.
-    pub(crate) fn partitions(&self) -> &[Arc<Partition>] {
-        &self.by_id
+    /// How many partitions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.by_id.len()
     }
 
-    pub(crate) fn infos(&self) -> impl Iterator<Item = TopicInfo> {
-        self.by_name.iter().map(|(name, topic)| TopicInfo {
-            name: Arc::clone(name),
-            partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-        })
+    /// All partitions, by their ids.
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        let mut all: Vec<_> = self.by_id.values().cloned().collect();
+        all.sort_unstable_by_key(|partition| partition.id);
+        all
     }
 
-    /// The creations that make these topics, in the order of their ids.
-    pub(crate) fn creations(&self) -> Vec<Creation> {
-        let mut creations: Vec<_> = self
-            .by_name
-            .iter()
-            .map(|(name, topic)| Creation {
-                name: Arc::clone(name),
-                first_id: topic.partitions.first().map_or(0, |partition| partition.id),
-                partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-            })
-            .collect();
-        creations.sort_by_key(|creation| creation.first_id);
-        creations
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {
+        self.by_name.values()
+    }
+
+    pub(crate) fn info(&self, topic: &Topic) -> TopicInfo {
+        let record = &topic.record;
+        let first = record.ids.first().map_or(0, |(first, _)| *first);
+        TopicInfo {
+            name: Arc::clone(&record.name),
+            id: (u128::from(self.salt) << 64) | u128::from(first),
+            partitions: record.count(),
+            config: Arc::clone(&record.config),
+            aliases: record.aliases.clone(),
+            growths: record.growths.clone(),
+        }
     }
 }
 
