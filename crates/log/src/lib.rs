@@ -40,6 +40,14 @@ mod groups;
 mod housekeep;
 mod index;
 mod journal;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "compaction, and conditions on the last offset of a key, stand on it"
+    )
+)]
+mod keys;
 mod log;
 mod open;
 #[cfg_attr(

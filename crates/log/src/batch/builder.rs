@@ -160,7 +160,7 @@ fn bytes_length(bytes: Option<&[u8]>) -> usize {
     }
 }
 
-fn put_at(out: &mut [u8], at: usize, bytes: &[u8]) {
+pub(super) fn put_at(out: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = out.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);
     }

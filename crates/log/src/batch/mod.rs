@@ -1,7 +1,10 @@
-//! Kafka's record batches of version 2: checked, built, and iterated over without copying.
+//! Kafka's record batches of version 2: checked, built, iterated over without copying, and written
+//! anew without some of their records.
 
 mod builder;
+mod decompress;
 mod records;
+mod rewrite;
 pub(crate) mod varint;
 
 use std::fmt;
@@ -9,7 +12,9 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use builder::BatchBuilder;
+pub use decompress::MAX_DECOMPRESSED;
 pub use records::{Header, Headers, Record, Records};
+pub use rewrite::Retained;
 
 use crate::LogError;
 
@@ -20,6 +25,13 @@ pub(crate) const LENGTH_PREFIX: usize = 12;
 /// The batch's checksum covers everything from here on.
 pub(crate) const CHECKED_FROM: usize = 21;
 const MAGIC: u8 = 2;
+
+// The attributes of a batch.
+const COMPRESSION_BITS: u16 = 0x07;
+const APPEND_TIME_BIT: u16 = 0x08;
+const TRANSACTIONAL_BIT: u16 = 0x10;
+const CONTROL_BIT: u16 = 0x20;
+const DELETE_HORIZON_BIT: u16 = 0x40;
 
 /// The shortest record: length, attributes, timestamp, offset, no key, no value, no headers.
 pub(crate) const SHORTEST_RECORD: usize = 7;
@@ -47,6 +59,16 @@ pub enum Compression {
     Zstd,
     /// A number that Kafka does not define.
     Unknown,
+}
+
+/// Who gave the records of a batch their timestamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer: when the event happened. Kafka's `CreateTime`.
+    Create,
+    /// The log: when the batch was appended, one time for all its records. Kafka's
+    /// `LogAppendTime`.
+    Append,
 }
 
 impl RecordBatch {
@@ -153,7 +175,7 @@ impl RecordBatch {
 
     /// How the records are compressed.
     pub fn compression(&self) -> Compression {
-        match self.attributes() & 0x7 {
+        match self.attributes() & COMPRESSION_BITS {
             0 => Compression::None,
             1 => Compression::Gzip,
             2 => Compression::Snappy,
@@ -163,9 +185,43 @@ impl RecordBatch {
         }
     }
 
+    /// Who gave the records their timestamps.
+    pub fn timestamp_type(&self) -> TimestampType {
+        match self.attributes() & APPEND_TIME_BIT {
+            0 => TimestampType::Create,
+            _ => TimestampType::Append,
+        }
+    }
+
+    /// The producer's id; -1 where it is not idempotent.
+    pub fn producer_id(&self) -> i64 {
+        be_i64(&self.bytes, 43).unwrap_or(-1)
+    }
+
+    /// The producer's epoch; -1 where it is not idempotent.
+    pub fn producer_epoch(&self) -> i16 {
+        self.bytes.get(51..53).and_then(|b| b.try_into().ok()).map_or(-1, i16::from_be_bytes)
+    }
+
+    /// The producer's number for the first record; -1 where it is not idempotent.
+    pub fn base_sequence(&self) -> i32 {
+        be_i32(&self.bytes, 53).unwrap_or(-1)
+    }
+
+    /// Whether the batch is part of a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes() & TRANSACTIONAL_BIT != 0
+    }
+
     /// Whether the batch is a marker of a transaction, which readers skip.
     pub fn is_control(&self) -> bool {
-        self.attributes() & 0x20 != 0
+        self.attributes() & CONTROL_BIT != 0
+    }
+
+    /// The time, in milliseconds, after which the tombstones in it may go, where a compaction noted
+    /// one. It stands in the place of the base timestamp, and the records' own are relative to it.
+    pub fn delete_horizon(&self) -> Option<i64> {
+        (self.attributes() & DELETE_HORIZON_BIT != 0).then(|| self.base_timestamp())
     }
 
     /// Whether the batch belongs to a transaction.
@@ -204,9 +260,15 @@ impl RecordBatch {
         self.bytes.get(21..23).and_then(|b| b.try_into().ok()).map_or(0, u16::from_be_bytes)
     }
 
-    /// The records, in order. Compressed batches are refused.
+    /// The records, in order. Those of a compressed batch may take [`MAX_DECOMPRESSED`] bytes.
     pub fn records(&self) -> Result<Records, LogError> {
-        Records::of(self)
+        self.records_within(MAX_DECOMPRESSED)
+    }
+
+    /// The records, in order. Those of a compressed batch that takes more than `limit` bytes once it
+    /// is decompressed are refused; memory is taken as bytes really come, never by what is claimed.
+    pub fn records_within(&self, limit: usize) -> Result<Records, LogError> {
+        Records::of(self, decompress::decompress(self, limit)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Compression, HEADER_LENGTH, RecordBatch, SHORTEST_RECORD, varint};
+use super::{RecordBatch, SHORTEST_RECORD, TimestampType, varint};
 use crate::LogError;
 
 /// One record.
@@ -10,7 +10,8 @@ use crate::LogError;
 pub struct Record {
     /// Its offset in the partition.
     pub offset: u64,
-    /// When it happened, in milliseconds since 1970.
+    /// When it happened, or was appended ([`RecordBatch::timestamp_type`]), in milliseconds since
+    /// 1970.
     pub timestamp: i64,
     /// Its key, where it has one.
     pub key: Option<Bytes>,
@@ -38,41 +39,45 @@ pub struct Records {
     base_offset: u64,
     offset_count: u32,
     base_timestamp: i64,
+    /// The time of every record, where the log gave it.
+    append_time: Option<i64>,
 }
 
 impl Records {
-    pub(super) fn of(batch: &RecordBatch) -> Result<Self, LogError> {
-        if batch.compression() != Compression::None {
-            return Err(LogError::invalid(format!(
-                "record batch at offset {}: it is compressed with {:?}, which the log stores but \
-                 cannot look into; publish it uncompressed, or read it with a Kafka client",
-                batch.base_offset(),
-                batch.compression()
-            )));
-        }
-        let rest = batch.bytes().slice(HEADER_LENGTH..);
+    /// Iterates over `records`, which are those of `batch` without compression.
+    pub(super) fn of(batch: &RecordBatch, records: Bytes) -> Result<Self, LogError> {
         let left = batch.record_count();
-        if (left as usize).saturating_mul(SHORTEST_RECORD) > rest.len() {
+        if (left as usize).saturating_mul(SHORTEST_RECORD) > records.len() {
             return Err(LogError::invalid(format!(
                 "record batch at offset {}: {left} records do not fit into {} bytes",
                 batch.base_offset(),
-                rest.len()
+                records.len()
             )));
         }
+        let by_log = batch.timestamp_type() == TimestampType::Append;
         Ok(Self {
-            rest,
+            rest: records,
             left,
             base_offset: batch.base_offset(),
             offset_count: batch.offset_count(),
             base_timestamp: batch.base_timestamp(),
+            append_time: by_log.then(|| batch.max_timestamp()),
         })
+    }
+
+    /// The next record, and the bytes that it is made of.
+    pub(super) fn next_with_bytes(&mut self) -> Option<Result<(Record, Bytes), LogError>> {
+        let before = self.rest.clone();
+        let record = self.next()?;
+        let used = before.len().saturating_sub(self.rest.len());
+        Some(record.map(|record| (record, before.slice(..used))))
     }
 
     fn decode(&mut self) -> Option<Record> {
         let length = take_length(&mut self.rest)?;
         let mut body = take(&mut self.rest, length)?;
         take(&mut body, 1)?;
-        let timestamp = take_varint(&mut body)?;
+        let delta = take_varint(&mut body)?;
         let offset = u32::try_from(take_varint(&mut body)?).ok()?;
         if offset >= self.offset_count {
             return None;
@@ -88,7 +93,7 @@ impl Records {
         headers.check()?;
         Some(Record {
             offset: self.base_offset.checked_add(u64::from(offset))?,
-            timestamp: self.base_timestamp.wrapping_add(timestamp),
+            timestamp: self.append_time.unwrap_or_else(|| self.base_timestamp.wrapping_add(delta)),
             key,
             value,
             headers,
