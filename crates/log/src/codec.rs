@@ -49,6 +49,10 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
     /// Text with a length of two bytes before it.
     pub(crate) fn text(&mut self) -> Option<&'a str> {
         let length = self.u16()?;
@@ -79,9 +83,14 @@ pub(crate) fn size(length: u64) -> usize {
 
 /// A file of one piece: magic, version, checksum of the rest, the rest.
 pub(crate) fn seal_bytes(magic: &[u8; 8], rest: &[u8]) -> Vec<u8> {
+    seal_version(magic, VERSION, rest)
+}
+
+/// As [`seal_bytes`], for a kind of file with a version of its own.
+pub(crate) fn seal_version(magic: &[u8; 8], version: u32, rest: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + rest.len());
     out.extend_from_slice(magic);
-    out.put_u32_le(VERSION);
+    out.put_u32_le(version);
     out.put_u32_le(crc32c::crc32c(rest));
     out.extend_from_slice(rest);
     out
