@@ -121,9 +121,14 @@ pub(crate) fn size(length: u64) -> usize {
 
 /// A file of one piece: magic, version, checksum of the rest, the rest.
 pub(crate) fn seal_bytes(magic: &[u8; 8], rest: &[u8]) -> Vec<u8> {
+    seal_version(magic, VERSION, rest)
+}
+
+/// As [`seal_bytes`], for a kind of file with a version of its own.
+pub(crate) fn seal_version(magic: &[u8; 8], version: u32, rest: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + rest.len());
     out.extend_from_slice(magic);
-    out.put_u32_le(VERSION);
+    out.put_u32_le(version);
     out.put_u32_le(crc32c::crc32c(rest));
     out.extend_from_slice(rest);
     out

@@ -95,9 +95,27 @@ impl SegmentHeader {
 pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
-    /// Sealed segments that were read lately, most lately last.
-    handles: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
+    /// Files that were read lately, most lately last.
+    handles: Mutex<VecDeque<(FileKey, Arc<dyn File>)>>,
 }
+
+/// The kinds of numbered files that are kept open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Journal,
+    Settled,
+}
+
+impl FileKind {
+    fn name(self, number: u64) -> String {
+        match self {
+            Self::Journal => file_name(number, "journal"),
+            Self::Settled => file_name(number, "settled"),
+        }
+    }
+}
+
+type FileKey = (FileKind, u64);
 
 impl Folder {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
@@ -120,20 +138,36 @@ impl Folder {
 
     /// The file of a segment that exists.
     pub(crate) fn segment(&self, number: u64) -> Result<Arc<dyn File>, LogError> {
+        self.handle((FileKind::Journal, number))
+    }
+
+    /// A settled file that exists.
+    pub(crate) fn settled(&self, number: u64) -> Result<Arc<dyn File>, LogError> {
+        self.handle((FileKind::Settled, number))
+    }
+
+    fn handle(&self, key: FileKey) -> Result<Arc<dyn File>, LogError> {
         let mut handles = lock(&self.handles);
-        if let Some(at) = handles.iter().position(|(open, _)| *open == number)
+        if let Some(at) = handles.iter().position(|(open, _)| *open == key)
             && let Some(found) = handles.remove(at)
         {
             let file = Arc::clone(&found.1);
             handles.push_back(found);
             return Ok(file);
         }
-        let file = self.open(&file_name(number, "journal"), OpenMode::Existing)?;
-        handles.push_back((number, Arc::clone(&file)));
+        let (kind, number) = key;
+        let file = self.open(&kind.name(number), OpenMode::Existing)?;
+        handles.push_back((key, Arc::clone(&file)));
         if handles.len() > OPEN_HANDLES {
             handles.pop_front();
         }
         Ok(file)
+    }
+
+    /// Closes a file whose name was removed or given to another: its space is not free before. Those
+    /// who read it meanwhile keep it open until they are done.
+    pub(crate) fn forget(&self, kind: FileKind, number: u64) {
+        lock(&self.handles).retain(|(open, _)| *open != (kind, number));
     }
 
     /// All bytes of a file.
@@ -177,7 +211,7 @@ impl Folder {
         let name = self.path(&file_name(number, "journal"));
         let named = self.disk.rename(&path, &name);
         // A handle of a file that had this name before would write into nowhere.
-        lock(&self.handles).retain(|(open, _)| *open != number);
+        self.forget(FileKind::Journal, number);
         named.map_err(|error| LogError::io("naming", &name, error))?;
         self.sync_dir()
     }

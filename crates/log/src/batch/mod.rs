@@ -24,6 +24,8 @@ pub(crate) const HEADER_LENGTH: usize = 61;
 pub(crate) const LENGTH_PREFIX: usize = 12;
 /// The batch's checksum covers everything from here on.
 pub(crate) const CHECKED_FROM: usize = 21;
+/// Where the greatest timestamp of its records stands.
+pub(crate) const MAX_TIMESTAMP_AT: usize = 35;
 const MAGIC: u8 = 2;
 
 // The attributes of a batch.
@@ -170,7 +172,7 @@ impl RecordBatch {
 
     /// The greatest timestamp of its records, in milliseconds.
     pub fn max_timestamp(&self) -> i64 {
-        be_i64(&self.bytes, 35).unwrap_or(-1)
+        be_i64(&self.bytes, MAX_TIMESTAMP_AT).unwrap_or(-1)
     }
 
     /// How the records are compressed.
