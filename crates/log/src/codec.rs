@@ -134,12 +134,12 @@ pub(crate) fn seal_version(magic: &[u8; 8], version: u32, rest: &[u8]) -> Vec<u8
     out
 }
 
-/// What [`seal_bytes`] was given; `Ok(None)` where the bytes are damaged.
+/// What [`seal_bytes`] was given, and the version; `Ok(None)` where the bytes are damaged.
 pub(crate) fn open_bytes<'a>(
     magic: &[u8; 8],
     bytes: &'a [u8],
     path: &Path,
-) -> Result<Option<&'a [u8]>, LogError> {
+) -> Result<Option<(u32, &'a [u8])>, LogError> {
     let mut cursor = Cursor::new(bytes);
     let is_ours = cursor.take(8) == Some(magic.as_slice());
     let (Some(version), Some(crc)) = (cursor.u32(), cursor.u32()) else { return Ok(None) };
@@ -156,5 +156,5 @@ pub(crate) fn open_bytes<'a>(
             ),
         });
     }
-    Ok(Some(rest))
+    Ok(Some((version, rest)))
 }

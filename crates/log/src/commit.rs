@@ -141,8 +141,8 @@ impl Shared {
         };
         while let Some(next) = waiting.peek() {
             let bytes = commit.frames.buffer.len().saturating_add(next.span);
-            let is_first = commit.results.is_empty();
-            if !is_first && (bytes > MOST_BYTES || !journal.has_room(bytes)) {
+            let is_full = bytes > MOST_BYTES || !journal.has_room(bytes);
+            if !commit.results.is_empty() && (is_full || commit.has_to_end_before(&next.work)) {
                 break;
             }
             let Some(pending) = waiting.next() else { break };
@@ -160,8 +160,12 @@ impl Shared {
 
     fn finish(&self, journal: &mut Journal, gathered: Gathered) -> Result<Vec<Outcome>, LogError> {
         let Gathered { frames, effects, results, producers, syncs, sync_within } = gathered;
-        if effects.is_empty() && !syncs {
+        if effects.is_empty() {
+            // Repeats alone: what they repeat has been written, and may have to be synced.
             journal.reuse(frames.buffer.freeze());
+            if syncs {
+                self.sync_journal(journal)?;
+            }
             return Ok(results);
         }
         let position = frames.start;
@@ -319,6 +323,13 @@ impl Shared {
 type Waiting = std::iter::Peekable<std::vec::IntoIter<Pending>>;
 
 impl Commit<'_> {
+    /// Whether the work asks for what this commit has changed and not shown yet.
+    fn has_to_end_before(&self, work: &Work) -> bool {
+        let changes_notes = |effect: &Effect| matches!(effect, Effect::Notes(_));
+        matches!(work, Work::Append(append) if append.asks_notes())
+            && self.effects.iter().any(changes_notes)
+    }
+
     fn take(&mut self, work: Work) -> Outcome {
         match work {
             Work::One(partition, batch) => {
@@ -530,7 +541,7 @@ fn take_back(effects: &[Effect]) {
         if let Effect::Records(partition, _) = effect {
             let end = partition.shown().end;
             partition.set_next(end);
-            partition.forget_keys_from(end);
+            partition.forget_keys();
         }
     }
 }

@@ -36,6 +36,25 @@ pub enum LogError {
         /// The next offset that the partition really had.
         actual: u64,
     },
+    /// A condition of an append on a key did not hold; nothing of it was written.
+    KeyConflict {
+        /// The partition of the condition.
+        partition: TopicPartition,
+        /// The offset that the last record of the key was expected to have; `None` for no record.
+        expected: Option<u64>,
+        /// The offset that it really had.
+        actual: Option<u64>,
+    },
+    /// A condition of an append on a note did not hold; nothing of it was written.
+    NoteChanged {
+        /// The note.
+        name: Arc<str>,
+    },
+    /// There is a topic of this name, or one that it is an alias of.
+    Exists {
+        /// The name.
+        topic: Arc<str>,
+    },
     /// A batch of an idempotent producer does not follow the last one of it; nothing of the append
     /// was written. A batch before it is missing, so the producer sends that first or begins a new
     /// epoch.
@@ -161,6 +180,17 @@ impl fmt::Display for LogError {
                 "{partition} was expected to go on at offset {expected} but goes on at {actual}; \
                  nothing was appended"
             ),
+            Self::KeyConflict { partition, expected, actual } => write!(
+                f,
+                "{partition}: the last record of the key was expected {}, but it is {}; nothing was \
+                 appended",
+                At(*expected),
+                At(*actual)
+            ),
+            Self::NoteChanged { name } => {
+                write!(f, "the note {name} is not as it was expected; nothing was appended")
+            }
+            Self::Exists { topic } => write!(f, "the topic {topic} exists already"),
             Self::OutOfSequence { partition, producer, expected, found } => write!(
                 f,
                 "{partition}: producer {producer} goes on with sequence {expected}, but the batch \
@@ -198,6 +228,18 @@ impl fmt::Display for LogError {
                  disk, then open the log again"
             ),
             Self::Closed => f.write_str("the log is closed"),
+        }
+    }
+}
+
+/// An offset in a sentence.
+struct At(Option<u64>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(offset) => write!(f, "at offset {offset}"),
+            None => f.write_str("nowhere"),
         }
     }
 }

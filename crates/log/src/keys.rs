@@ -10,7 +10,7 @@ use std::fmt;
 
 use siphasher::sip128::SipHasher24;
 
-use crate::LogError;
+use crate::{LogError, RecordBatch};
 
 /// The map is cut by the first bits of the hash, so that growing copies a small part at a time.
 const PARTS: usize = 16;
@@ -22,6 +22,22 @@ const FIRST_SLOTS: usize = 8;
 /// map; it is secret, and such as the log's salt.
 pub(crate) fn hash_key(seed: u64, key: &[u8]) -> u128 {
     SipHasher24::new_with_keys(seed, 0x6468_6172_612d_6b65).hash(key).into()
+}
+
+/// Notes the keys of a batch; `shift` is what its records' offsets will have been moved by.
+pub(crate) fn insert_keys(
+    keys: &mut KeyOffsets,
+    seed: u64,
+    batch: &RecordBatch,
+    shift: u64,
+) -> Result<(), LogError> {
+    for record in batch.records()? {
+        let record = record?;
+        if let Some(key) = &record.key {
+            keys.insert(hash_key(seed, key), record.offset.wrapping_add(shift))?;
+        }
+    }
+    Ok(())
 }
 
 /// The last offset of each key, by [`hash_key`]. It takes no memory while it is empty, then 24 bytes

@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::SyncPolicy;
+use crate::keys::{KeyOffsets, insert_keys};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::watch::Watcher;
+use crate::{LogError, RecordBatch};
 
 /// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +79,17 @@ pub(crate) struct Partition {
     /// Whether the topic is compacted, or was: offsets may be missing then without damage.
     compacted: AtomicBool,
     deleted: AtomicBool,
+    /// Whether `keys` holds something, to be asked without its lock.
+    knows_keys: AtomicBool,
+    keys: Mutex<Option<Keys>>,
     shown: Mutex<Shown>,
+}
+
+/// The last offset of each key of a partition that was ever appended to on the condition of one.
+#[derive(Debug)]
+struct Keys {
+    seed: u64,
+    offsets: KeyOffsets,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +137,8 @@ impl Partition {
             sync: AtomicU64::new(0),
             compacted: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
+            knows_keys: AtomicBool::new(false),
+            keys: Mutex::default(),
             shown: Mutex::default(),
         }
     }
@@ -160,6 +174,57 @@ impl Partition {
 
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn knows_keys(&self) -> bool {
+        self.knows_keys.load(Ordering::Acquire)
+    }
+
+    /// From now on the last offset of each key is known, and kept up.
+    pub(crate) fn set_keys(&self, seed: u64, offsets: KeyOffsets) {
+        *lock(&self.keys) = Some(Keys { seed, offsets });
+        self.knows_keys.store(true, Ordering::Release);
+    }
+
+    /// Notes the keys of a batch that is on its way to the end of the partition.
+    pub(crate) fn note_keys(&self, batch: &RecordBatch, base: u64) {
+        if !self.knows_keys() || batch.is_control() {
+            return;
+        }
+        let mut keys = lock(&self.keys);
+        let noted = keys.as_mut().map(|keys| {
+            let shift = base.wrapping_sub(batch.base_offset());
+            insert_keys(&mut keys.offsets, keys.seed, batch, shift)
+        });
+        if noted.is_some_and(|noted| noted.is_err()) {
+            *keys = None;
+            self.knows_keys.store(false, Ordering::Release);
+        }
+    }
+
+    /// The keys are to be learned anew: some were noted that were not written after all.
+    pub(crate) fn forget_keys(&self) {
+        if self.knows_keys.swap(false, Ordering::AcqRel) {
+            *lock(&self.keys) = None;
+        }
+    }
+
+    /// Whether the last record of a key has this offset.
+    pub(crate) fn check_key(&self, key: u128, expected: Option<u64>) -> Result<(), LogError> {
+        let earliest = self.shown().earliest;
+        let keys = lock(&self.keys);
+        let Some(keys) = keys.as_ref() else {
+            return Err(LogError::invalid(format!(
+                "{}: its keys are no longer known, as they were too many or a write failed; append \
+                 again, with a higher bound for keys where it happens again",
+                self.name
+            )));
+        };
+        let actual = keys.offsets.get(key).filter(|offset| *offset >= earliest);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(LogError::KeyConflict { partition: self.name.clone(), expected, actual })
     }
 
     pub(crate) fn shown(&self) -> MutexGuard<'_, Shown> {

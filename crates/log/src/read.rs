@@ -4,23 +4,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::frame::{self, HEADER, Header, Kind};
-use crate::index::SegmentIndex;
-use crate::rebuild;
-use crate::segment::{Segment, file_name, read_full};
+use crate::frame::HEADER;
+use crate::partition::{Partition, Shown, Stretch};
+use crate::segment::{Segment, read_full};
+use crate::settle::segment_at;
+use crate::settled::{self, Class, Held, Settled, SettledFile, SettledIndex};
 use crate::shared::Shared;
 use crate::sync::{lock, read};
-use crate::topics::{Entry, Partition};
+use crate::walk::{Met, Walk};
 use crate::{LogError, RecordBatch, TopicPartition};
 
-/// Frames that lie no farther apart than this are read at once.
-const GAP: u64 = 16 << 10;
+/// One read of a file brings no more than this.
+const MOST_AT_ONCE: u64 = 4 << 20;
 
 /// What a read gave.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// Whole batches, in order; the first holds the offset that was asked for. Empty at the end.
+    /// Whole batches, in order; the first holds the offset that was asked for, or is the first after
+    /// it that a compaction left. Empty at the end.
     pub batches: Vec<RecordBatch>,
+    /// The offset to go on from.
+    pub next: u64,
     /// The offset after the partition's last visible record.
     pub end: u64,
 }
@@ -34,15 +38,43 @@ pub struct Bounds {
     pub end: u64,
 }
 
-/// A frame to be read, with its bytes where they were at hand.
-type Planned = (Entry, Option<Bytes>);
+/// Where frames lie.
+#[derive(Clone, Debug)]
+enum Source {
+    /// In memory: pieces of whole frames.
+    Memory(Vec<Bytes>),
+    Journal,
+    Settled(SettledFile),
+}
+
+/// What is to be read.
+#[derive(Debug)]
+struct Plan {
+    stretches: Vec<(Stretch, Source)>,
+    end: u64,
+}
+
+/// The files at one moment. What was planned with them may be gone when it is read; then they are
+/// others by now.
+#[derive(Clone, Debug)]
+struct Files {
+    segments: Arc<Vec<Segment>>,
+    settled: Arc<Settled>,
+}
+
+impl Files {
+    fn are_those_of(&self, shared: &Shared) -> bool {
+        Arc::ptr_eq(&self.segments, &read(&shared.segments))
+            && Arc::ptr_eq(&self.settled, &read(&shared.settled))
+    }
+}
 
 impl Shared {
     pub(crate) fn bounds(&self, name: &TopicPartition) -> Result<Bounds, LogError> {
         let _visible = read(&self.tail);
-        let topics = read(&self.topics);
-        let end = topics.find(name)?.shown().end;
-        Ok(Bounds { earliest: 0, end })
+        let partition = Arc::clone(read(&self.topics).find(name)?);
+        let shown = partition.shown();
+        Ok(Bounds { earliest: shown.earliest, end: shown.end })
     }
 
     pub(crate) fn read(
@@ -52,233 +84,298 @@ impl Shared {
         max_bytes: usize,
     ) -> Result<Fetched, LogError> {
         let partition = Arc::clone(read(&self.topics).find(name)?);
-        let (end, planned) = self.plan_newest(&partition, offset, max_bytes)?;
-        let planned = match planned {
-            Some(planned) => planned,
-            None => self.plan_sealed(&partition, offset, max_bytes)?,
+        self.read_partition(&partition, offset, max_bytes)
+    }
+
+    pub(crate) fn read_partition(
+        &self,
+        partition: &Partition,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Fetched, LogError> {
+        loop {
+            let files = self.files();
+            let result = self.plan(&files, partition, offset, max_bytes).and_then(|plan| {
+                let batches = self.load(&files, partition, offset, max_bytes, &plan)?;
+                let next = match batches.last() {
+                    Some(last) => last.next_offset(),
+                    // A compaction removed all that there was.
+                    None => plan.stretches.last().map_or(plan.end, |(stretch, _)| stretch.next),
+                };
+                Ok(Fetched { batches, next, end: plan.end })
+            });
+            match result {
+                Err(LogError::Damaged { .. } | LogError::Io { .. }) if !files.are_those_of(self) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn files(&self) -> Files {
+        let segments = Arc::clone(&read(&self.segments));
+        let settled = Arc::clone(&read(&self.settled));
+        Files { segments, settled }
+    }
+
+    fn plan(
+        &self,
+        files: &Files,
+        partition: &Partition,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Plan, LogError> {
+        let (end, first_in_journal) = {
+            let tail = read(&self.tail);
+            let shown = partition.shown();
+            check_range(partition, &shown, offset)?;
+            let end = shown.end;
+            let first = shown.stretches.front().map_or(end, |first| first.offset);
+            if offset >= first {
+                let found = newest(&shown, offset, max_bytes);
+                let place = |stretch: Stretch| {
+                    let pieces = tail.get(stretch.position, stretch.end());
+                    (stretch, pieces.map_or(Source::Journal, Source::Memory))
+                };
+                return Ok(Plan { stretches: found.into_iter().map(place).collect(), end });
+            }
+            (end, first)
         };
-        match planned.first() {
-            Some((first, _)) if first.offset > offset => {
-                let what = "its frames are missing from the journal".to_owned();
-                let partition = name.clone();
-                Err(LogError::Damaged { partition, offset, next: first.offset, what })
-            }
-            None if offset < end => {
-                let what = "its frames are missing from the journal".to_owned();
-                Err(LogError::Damaged { partition: name.clone(), offset, next: end, what })
-            }
-            _ => Ok(Fetched { batches: self.load(&partition, &planned)?, end }),
+        let mut stretches = self.plan_settled(&files.settled, partition, offset, max_bytes)?;
+        if stretches.is_empty() && partition.is_compacted() {
+            // Everything that was settled from here on is gone.
+            let shown = partition.shown();
+            let found = newest(&shown, first_in_journal, max_bytes);
+            stretches.extend(found.into_iter().map(|stretch| (stretch, Source::Journal)));
         }
-    }
-
-    /// The visible end, and the frames to read where memory knows them.
-    fn plan_newest(
-        &self,
-        partition: &Partition,
-        offset: u64,
-        max_bytes: usize,
-    ) -> Result<(u64, Option<Vec<Planned>>), LogError> {
-        let tail = read(&self.tail);
-        let shown = partition.shown();
-        let end = shown.end;
-        if offset > end {
+        let missing_to = stretches.first().map_or(first_in_journal, |(first, _)| first.offset);
+        if missing_to > offset && !partition.is_compacted() {
+            let what = "its frames are missing from the log".to_owned();
             let partition = partition.name.clone();
-            return Err(LogError::OutOfRange { partition, offset, earliest: 0, end });
+            return Err(LogError::Damaged { partition, offset, next: missing_to, what });
         }
-        if offset == end {
-            return Ok((end, Some(Vec::new())));
-        }
-        if shown.entries.front().is_none_or(|first| first.offset > offset) {
-            return Ok((end, None));
-        }
-        let next = |entry: &Entry| entry.offset + u64::from(entry.count);
-        let from = shown.entries.partition_point(|entry| next(entry) <= offset);
-        let mut bytes = 0_usize;
-        let mut expected = None;
-        let mut planned = Vec::new();
-        for entry in shown.entries.range(from..) {
-            bytes = bytes.saturating_add(entry.length as usize);
-            let is_hole = expected.is_some_and(|expected| expected != entry.offset);
-            if !planned.is_empty() && (bytes > max_bytes || is_hole) {
-                break;
-            }
-            expected = Some(next(entry));
-            planned.push((*entry, tail.get(entry.position, HEADER + entry.length as usize)));
-        }
-        Ok((end, Some(planned)))
+        Ok(Plan { stretches, end })
     }
 
-    /// The frames to read by the index of the sealed segment that holds `offset`, or of the first
-    /// after it with records of the partition.
-    fn plan_sealed(
+    /// The blocks that hold `offset` and what follows, or the first after it, in settled files.
+    fn plan_settled(
         &self,
+        settled: &Settled,
         partition: &Partition,
         offset: u64,
         max_bytes: usize,
-    ) -> Result<Vec<Planned>, LogError> {
-        let segments = read(&self.segments).clone();
-        // Ends only rise from segment to segment, so that the right one is found by halving.
-        let (mut low, mut high) = (0, segments.len());
+    ) -> Result<Vec<(Stretch, Source)>, LogError> {
+        let mut best: Vec<(Stretch, Source)> = Vec::new();
+        for class in [Class::Plain, Class::Compact] {
+            let Some((held, index)) = self.file_of(settled, class, partition.id, offset)? else {
+                continue;
+            };
+            let found = index.locate(partition.id, offset, max_bytes);
+            let is_earlier = match (found.first(), best.first()) {
+                (Some(found), Some((best, _))) => found.offset < best.offset,
+                (found, _) => found.is_some(),
+            };
+            if is_earlier {
+                let source = Source::Settled(held.file);
+                best = found.into_iter().map(|stretch| (stretch, source.clone())).collect();
+            }
+        }
+        Ok(best)
+    }
+
+    /// The first file of a class with records of a partition from `offset` on. The ends only rise from
+    /// file to file, so that it is found by halving.
+    pub(crate) fn file_of<'a>(
+        &self,
+        settled: &'a Settled,
+        class: Class,
+        partition: u32,
+        offset: u64,
+    ) -> Result<Option<(&'a Held, Arc<SettledIndex>)>, LogError> {
+        let files = settled.files(class);
+        let (mut low, mut high) = (0, files.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            let holds = match segments.get(middle) {
-                Some(segment) => match self.index_of(segment)? {
-                    Some(index) => index.end_of(partition.id) > offset,
-                    None => true,
-                },
-                None => true,
-            };
-            if holds { high = middle } else { low = middle + 1 }
-        }
-        for segment in segments.iter().skip(low) {
-            let Some(index) = self.index_of(segment)? else { break };
-            let entries = index.from(partition.id, offset, max_bytes, segment.start);
-            if !entries.is_empty() {
-                return Ok(until_hole(entries).map(|entry| (entry, None)).collect());
+            let Some(held) = files.get(middle) else { break };
+            if self.index_of(settled, held)?.end_of(partition) > offset {
+                high = middle;
+            } else {
+                low = middle + 1;
             }
         }
-        // What no index holds is held by memory: it may have been sealed since it was asked.
-        let (_, planned) = self.plan_newest(partition, offset, max_bytes)?;
-        if planned.is_some() {
-            return Ok(planned.unwrap_or_default());
-        }
-        let first = partition.shown().entries.front().copied();
-        Ok(first.map(|entry| (entry, None)).into_iter().collect())
+        let Some(held) = files.get(low) else { return Ok(None) };
+        let index = self.index_of(settled, held)?;
+        Ok((index.end_of(partition) > offset).then_some((held, index)))
     }
 
-    /// The index of a segment; `None` where memory still holds what it would.
-    fn index_of(&self, segment: &Segment) -> Result<Option<Arc<SegmentIndex>>, LogError> {
-        let is_unsealed = {
-            let house = lock(&self.house);
-            let first = house.seals.first().map(|job| job.segment.number);
-            segment.number >= first.unwrap_or(house.current).min(house.sealing)
-        };
-        if is_unsealed {
-            return Ok(None);
+    /// The index of a settled file, from the cache or the file.
+    pub(crate) fn index_of(
+        &self,
+        settled: &Settled,
+        held: &Held,
+    ) -> Result<Arc<SettledIndex>, LogError> {
+        let number = held.file.number;
+        if let Some(found) = lock(&self.indexes).get(number) {
+            return Ok(found);
         }
-        rebuild::load_or_rebuild(&self.indexes, &self.folder, self.salt, segment)
+        let ends_before = || match settled.before(&held.file) {
+            Some(before) => Ok(self.index_of(settled, before)?.ends().to_vec()),
+            None => Ok(Vec::new()),
+        };
+        let loaded = settled::load(&self.folder, &held.file, self.salt, ends_before)?;
+        self.note_damage(loaded.damage);
+        let index = Arc::new(loaded.index);
+        lock(&self.indexes).put(number, &index);
+        Ok(index)
     }
 
     /// The batches of these frames, up to the first that is damaged; an error where that is the
     /// first of all.
     fn load(
         &self,
+        files: &Files,
         partition: &Partition,
-        planned: &[Planned],
+        offset: u64,
+        max_bytes: usize,
+        plan: &Plan,
     ) -> Result<Vec<RecordBatch>, LogError> {
-        let mut batches = Vec::with_capacity(planned.len());
-        let mut rest = planned;
-        while let Some(((first, at_hand), after)) = rest.split_first() {
-            let loaded = match at_hand {
-                // These bytes were checked before they were written, and have not left memory.
-                Some(bytes) => {
-                    rest = after;
-                    RecordBatch::parse_trusted(bytes.slice(HEADER..)).map(|batch| vec![batch])
+        let mut batches = Batches { offset, left: max_bytes, found: Vec::new() };
+        let mut rest = plan.stretches.as_slice();
+        while let Some((first, source)) = rest.first() {
+            if batches.left == 0 && !batches.found.is_empty() {
+                break;
+            }
+            let (count, loaded) = match source {
+                Source::Memory(pieces) => {
+                    let walked = pieces.iter().try_for_each(|piece| {
+                        let walk = Walk::new(piece, self.salt, partition.id, 0, first.next);
+                        batches.take(partition, walk.with_gaps(true).trusting())
+                    });
+                    (1, walked)
                 }
-                None => {
-                    let run = run_length(rest, self.segment_at(first.position).end());
-                    let (together, after) = rest.split_at_checked(run).unwrap_or((rest, &[]));
-                    rest = after;
-                    self.load_run(partition, together, first.position, &mut batches)
+                Source::Journal | Source::Settled(_) => {
+                    let count = together(rest);
+                    let run = rest.get(..count).unwrap_or_default();
+                    (count, self.load_run(files, partition, run, source, &mut batches))
                 }
             };
+            rest = rest.get(count..).unwrap_or_default();
             match loaded {
-                Ok(loaded) => batches.extend(loaded),
-                Err(_) if !batches.is_empty() => break,
-                Err(error) => return Err(error),
+                Err(_) if !batches.found.is_empty() => break,
+                loaded => loaded?,
             }
         }
-        Ok(batches)
+        Ok(batches.found)
     }
 
-    /// Reads frames that lie close together. Good ones before a bad one are put into `batches`.
+    /// Reads stretches that lie one after another in one file.
     fn load_run(
         &self,
+        files: &Files,
         partition: &Partition,
-        together: &[Planned],
+        run: &[(Stretch, Source)],
+        source: &Source,
+        batches: &mut Batches,
+    ) -> Result<(), LogError> {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return Ok(()) };
+        let bytes = match source {
+            Source::Settled(file) => self.read_settled(file, first.position, last.end())?,
+            _ => match segment_at(&files.segments, first.position) {
+                Some(segment) => self.read_journal(segment, first.position, last.end())?,
+                None => Bytes::new(),
+            },
+        };
+        let is_compact = matches!(source, Source::Settled(file) if file.class == Class::Compact);
+        let walk = Walk::new(&bytes, self.salt, partition.id, first.offset, last.next);
+        batches.take(partition, walk.with_gaps(is_compact && bytes.len() as u64 == last.end() - first.position))
+    }
+
+    pub(crate) fn read_settled(
+        &self,
+        file: &SettledFile,
         from: u64,
-        batches: &mut Vec<RecordBatch>,
-    ) -> Result<Vec<RecordBatch>, LogError> {
-        let segment = self.segment_at(from);
-        let to = together.last().map_or(from, |(entry, _)| end_of(entry));
-        let mut buffer = vec![0; crate::codec::size(to - from)];
-        let name = file_name(segment.number, "journal");
-        let file = self.folder.segment(segment.number)?;
-        let got = read_full(file.as_ref(), &mut buffer, from - segment.start)
-            .map_err(|error| LogError::io("reading", &self.folder.path(&name), error))?;
-        buffer.truncate(got);
-        let buffer = Bytes::from(buffer);
-        for (entry, _) in together {
-            let at = crate::codec::size(entry.position - from);
-            match self.check(partition, entry, &buffer, at) {
-                Some(batch) => batches.push(batch),
-                None => {
-                    let at = entry.position - segment.start;
-                    return Err(LogError::Damaged {
-                        partition: partition.name.clone(),
-                        offset: entry.offset,
-                        next: entry.offset + u64::from(entry.count),
-                        what: format!("{} at byte {at}", self.folder.path(&name).display()),
-                    });
+        to: u64,
+    ) -> Result<Bytes, LogError> {
+        let path = self.folder.path(&file.name());
+        let handle = self.folder.settled(file.number)?;
+        let mut buffer = self.buffers.take(crate::codec::size(to.saturating_sub(from)));
+        let read = read_full(handle.as_ref(), buffer.as_mut(), from);
+        let read = read.map_err(|error| LogError::io("reading", &path, error))?;
+        Ok(buffer.freeze(read))
+    }
+}
+
+/// The batches that are found from an offset on.
+struct Batches {
+    offset: u64,
+    /// How many bytes more are wanted.
+    left: usize,
+    found: Vec<RecordBatch>,
+}
+
+impl Batches {
+    /// Takes what the walk meets, until there is enough; an error at the first damage.
+    fn take(&mut self, partition: &Partition, mut walk: Walk<'_>) -> Result<(), LogError> {
+        while let Some(met) = walk.next() {
+            match met {
+                Met::Batch { header, frame } => {
+                    if header.base + u64::from(header.count) <= self.offset {
+                        continue;
+                    }
+                    let length = header.length as usize;
+                    if length > self.left && !self.found.is_empty() {
+                        self.left = 0;
+                        return Ok(());
+                    }
+                    self.left = self.left.saturating_sub(length);
+                    self.found.push(RecordBatch::parse_trusted(frame.slice(HEADER..HEADER + length))?);
+                }
+                Met::Lost { to, .. } if to <= self.offset => {}
+                Met::Lost { from, to, .. } => {
+                    let offset = from.max(self.offset);
+                    let partition = partition.name.clone();
+                    let what = "bytes on the disk are not what was written".to_owned();
+                    return Err(LogError::Damaged { partition, offset, next: to, what });
                 }
             }
         }
-        Ok(Vec::new())
+        Ok(())
     }
+}
 
-    /// The batch of the frame at `at`, where all of it is as the index and its checksums say.
-    fn check(
-        &self,
-        partition: &Partition,
-        entry: &Entry,
-        buffer: &Bytes,
-        at: usize,
-    ) -> Option<RecordBatch> {
-        let header = Header::parse(buffer.get(at..)?, self.salt)?;
-        let is_it = header.kind == Kind::Batch
-            && header.partition == partition.id
-            && header.base == entry.offset
-            && header.length == entry.length;
-        let (from, to) = (at + HEADER, at + HEADER + header.length as usize);
-        if !is_it || !header.matches(buffer.get(from..to)?) {
-            return None;
+fn check_range(partition: &Partition, shown: &Shown, offset: u64) -> Result<(), LogError> {
+    let (earliest, end) = (shown.earliest, shown.end);
+    if offset < earliest || offset > end {
+        let partition = partition.name.clone();
+        return Err(LogError::OutOfRange { partition, offset, earliest, end });
+    }
+    Ok(())
+}
+
+/// The stretches of the journal that hold `offset` and what follows.
+fn newest(shown: &Shown, offset: u64, max_bytes: usize) -> Vec<Stretch> {
+    let from = shown.stretches.partition_point(|stretch| stretch.next <= offset);
+    let mut bytes = 0_usize;
+    let mut found: Vec<Stretch> = Vec::new();
+    for stretch in shown.stretches.range(from..) {
+        let is_hole = found.last().is_some_and(|last| last.next != stretch.offset);
+        if !found.is_empty() && (bytes >= max_bytes || is_hole) {
+            break;
         }
-        RecordBatch::parse_trusted(buffer.slice(from..to)).ok()
+        bytes = bytes.saturating_add(stretch.bytes as usize);
+        found.push(*stretch);
     }
-
-    fn segment_at(&self, position: u64) -> Segment {
-        let segments = read(&self.segments);
-        let after = segments.partition_point(|segment| segment.start <= position);
-        let none = Segment { number: 0, start: 0, length: 0 };
-        after.checked_sub(1).and_then(|at| segments.get(at)).copied().unwrap_or(none)
-    }
+    found
 }
 
-fn end_of(entry: &Entry) -> u64 {
-    entry.position + frame::span(entry.length as usize) as u64
-}
-
-/// The entries up to where offsets are missing between them.
-fn until_hole(entries: Vec<Entry>) -> impl Iterator<Item = Entry> {
-    let mut expected = None;
-    entries.into_iter().take_while(move |entry| {
-        let is_next = expected.is_none_or(|expected| expected == entry.offset);
-        expected = Some(entry.offset + u64::from(entry.count));
-        is_next
-    })
-}
-
-/// How many of the first frames lie close together, and in one file, to be read at once.
-fn run_length(planned: &[Planned], segment_end: u64) -> usize {
-    let mut end = None;
-    planned
-        .iter()
-        .take_while(|(entry, at_hand)| {
-            let is_near = end
-                .is_none_or(|end| entry.position >= end && entry.position - end <= GAP)
-                && entry.position < segment_end;
-            end = Some(end_of(entry));
-            is_near && at_hand.is_none()
-        })
-        .count()
+/// How many of the first stretches lie one after another in one file.
+fn together(rest: &[(Stretch, Source)]) -> usize {
+    let Some((first, source)) = rest.first() else { return 0 };
+    let mut end = first.position;
+    let follows = |(stretch, other): &&(Stretch, Source)| {
+        let is_same = std::mem::discriminant(source) == std::mem::discriminant(other);
+        let is_next = stretch.position == end;
+        end = stretch.end();
+        is_same && is_next && (end - first.position <= MOST_AT_ONCE || stretch.position == first.position)
+    };
+    rest.iter().take_while(follows).count()
 }

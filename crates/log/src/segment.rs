@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::BufMut;
 use dhara_world::disk::{Disk, File, OpenMode};
@@ -10,7 +10,8 @@ use dhara_world::disk::{Disk, File, OpenMode};
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::frame;
-use crate::sync::lock;
+use crate::journal::SENTINEL;
+use crate::sync::{Mutex, lock};
 
 /// Bytes of a segment before its first frame.
 pub(crate) const HEADER: u64 = 1024;
@@ -32,6 +33,8 @@ pub(crate) struct Segment {
     pub(crate) start: u64,
     /// The length of the file.
     pub(crate) length: u64,
+    /// The sequence that its first frame is to have; known of those that were entered.
+    pub(crate) first_sequence: u64,
 }
 
 impl Segment {
@@ -41,8 +44,8 @@ impl Segment {
 
     /// The length of a segment that has room for `bytes` of frames.
     pub(crate) fn length_for(bytes: usize) -> u64 {
-        // Besides the frames there is room for a jump before them and a closing mark.
-        HEADER + bytes as u64 + 4 * frame::HEADER as u64
+        // Besides the frames there is room for a jump before them, a closing mark and the sentinel.
+        HEADER + bytes as u64 + (4 * frame::HEADER + SENTINEL) as u64
     }
 }
 
@@ -70,17 +73,23 @@ impl SegmentHeader {
         out
     }
 
-    /// The header at the front of a segment's `bytes`; `Ok(None)` where both copies are damaged.
+    /// The header at the front of a segment's `bytes`; `Ok(None)` where both copies are damaged. A
+    /// foreign version is believed only where no other copy is good: no checksum covers it.
     pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Option<Self>, LogError> {
+        let mut foreign = None;
         for copy in [0, COPY] {
             let bytes = bytes.get(copy..copy + FIELDS).unwrap_or_default();
-            if let Some(rest) = open_bytes(MAGIC, bytes, path)?
-                && let Some(header) = Self::parse_fields(rest)
-            {
-                return Ok(Some(header));
+            match open_bytes(MAGIC, bytes, path) {
+                Ok(Some((_, rest))) => {
+                    if let Some(header) = Self::parse_fields(rest) {
+                        return Ok(Some(header));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => drop(foreign.get_or_insert(error)),
             }
         }
-        Ok(None)
+        foreign.map_or(Ok(None), Err)
     }
 
     fn parse_fields(rest: &[u8]) -> Option<Self> {
@@ -168,6 +177,34 @@ impl Folder {
     /// who read it meanwhile keep it open until they are done.
     pub(crate) fn forget(&self, kind: FileKind, number: u64) {
         lock(&self.handles).retain(|(open, _)| *open != (kind, number));
+    }
+
+    /// The names of all files, sorted.
+    pub(crate) fn names(&self) -> Result<Vec<String>, LogError> {
+        let names = self.disk.list(&self.dir);
+        names.map_err(|error| LogError::io("listing", &self.dir, error))
+    }
+
+    /// Removes a file; it is no error when it is gone already.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), LogError> {
+        let path = self.path(name);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(LogError::io("removing", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Uses the file of segment `old`, which is settled, for the segment `number`. Its bytes stay:
+    /// their sequences tell that they are old.
+    pub(crate) fn recycle_segment(&self, old: u64, number: u64) -> Result<(), LogError> {
+        let (from, to) = (self.path(&file_name(old, "journal")), self.path(&file_name(number, "journal")));
+        let named = self.disk.rename(&from, &to);
+        self.forget(FileKind::Journal, old);
+        self.forget(FileKind::Journal, number);
+        named.map_err(|error| LogError::io("naming", &to, error))?;
+        self.sync_dir()
     }
 
     /// All bytes of a file.

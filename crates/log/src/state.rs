@@ -1,62 +1,204 @@
-//! State files: topics, ends and committed offsets at the end of a sealed segment, so that opening
-//! the log reads none of what lies before.
+//! State files: all that the log knows beside its records, so that opening it reads only the files
+//! of the journal that are not settled yet.
+//!
+//! A state may be newer than the point of the journal from which it is replayed: every frame of the
+//! journal comes to the same when it is taken up over a newer state.
 
 use bytes::BufMut;
 use dhara_world::disk::OpenMode;
 
 use crate::LogError;
-use crate::codec::{Cursor, open_bytes, seal_bytes};
+use crate::codec::{Cursor, open_bytes, put_list, seal_bytes};
 use crate::groups::Position;
-use crate::housekeep::State;
-use crate::segment::{Folder, file_name};
-use crate::topics::Creation;
+use crate::notes::Note;
+use crate::producers::Producers;
+use crate::segment::{Folder, file_name, number_of};
+use crate::settled::{Class, SettledFile};
+use crate::topics::TopicRecord;
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
+/// A state is written twice, into two files: without it no topic has a name.
+const KINDS: [&str; 2] = ["state", "state-copy"];
 
-pub(crate) fn encode(state: &State, number: u64) -> Vec<u8> {
-    let mut rest = Vec::with_capacity(64 + state.ends.len() * 8 + state.positions.len() * 48);
-    rest.put_u64_le(number);
-    rest.put_u64_le(state.salt);
-    rest.put_u64_le(state.next_sequence);
-    rest.put_u32_le(state.epoch);
-    for length in [state.topics.len(), state.ends.len(), state.positions.len()] {
-        rest.put_u32_le(u32::try_from(length).unwrap_or(u32::MAX));
-    }
-    state.topics.iter().for_each(|topic| topic.encode(&mut rest));
-    state.ends.iter().for_each(|end| rest.put_u64_le(*end));
-    state.positions.iter().for_each(|position| position.encode(&mut rest));
-    seal_bytes(MAGIC, &rest)
+/// What the log knows beside its records.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) salt: u64,
+    pub(crate) epoch: u32,
+    /// The first segment of the journal that is not settled.
+    pub(crate) first_segment: u64,
+    /// The sequence of its first frame.
+    pub(crate) first_sequence: u64,
+    /// The ids of partitions from here on were never given.
+    pub(crate) next_partition: u32,
+    /// The number that the next settled file gets.
+    pub(crate) next_settled: u64,
+    pub(crate) topics: Vec<TopicRecord>,
+    /// Id, earliest offset and end of each partition.
+    pub(crate) bounds: Vec<(u32, u64, u64)>,
+    pub(crate) positions: Vec<Position>,
+    pub(crate) notes: Vec<Note>,
+    pub(crate) producers: Producers,
+    /// The settled files of both classes, each in order.
+    pub(crate) settled: Vec<SettledFile>,
 }
 
-fn decode(bytes: &[u8], number: u64) -> Option<State> {
-    let mut cursor = Cursor::new(bytes);
-    if cursor.u64()? != number {
-        return None;
+impl State {
+    /// The state of a log in which nothing has happened yet.
+    pub(crate) fn new(salt: u64, first_segment: u64, most_producers: usize) -> Self {
+        Self {
+            salt,
+            epoch: 0,
+            first_segment,
+            first_sequence: 0,
+            next_partition: 0,
+            next_settled: 1,
+            topics: Vec::new(),
+            bounds: Vec::new(),
+            positions: Vec::new(),
+            notes: Vec::new(),
+            producers: Producers::new(most_producers),
+            settled: Vec::new(),
+        }
     }
-    let (salt, next_sequence, epoch) = (cursor.u64()?, cursor.u64()?, cursor.u32()?);
-    let (topics, ends, positions) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
-    let mut state = State { salt, next_sequence, epoch, ..State::default() };
-    for _ in 0..topics {
-        state.topics.push(Creation::decode(&mut cursor)?);
+
+    fn encode(&self, number: u64) -> Vec<u8> {
+        let mut rest = Vec::with_capacity(256 + self.bounds.len() * 20);
+        rest.put_u64_le(number);
+        rest.put_u64_le(self.salt);
+        rest.put_u32_le(self.epoch);
+        rest.put_u64_le(self.first_segment);
+        rest.put_u64_le(self.first_sequence);
+        rest.put_u32_le(self.next_partition);
+        rest.put_u64_le(self.next_settled);
+        put_list(&mut rest, self.topics.iter(), |out, topic| topic.encode(out));
+        put_list(&mut rest, self.bounds.iter(), |out, (id, earliest, end)| {
+            out.put_u32_le(*id);
+            out.put_u64_le(*earliest);
+            out.put_u64_le(*end);
+        });
+        put_list(&mut rest, self.positions.iter(), |out, position| position.encode(out));
+        put_list(&mut rest, self.notes.iter(), |out, note| note.encode(out));
+        put_list(&mut rest, self.settled.iter(), |out, file| file.encode(out));
+        self.producers.encode(&mut rest);
+        seal_bytes(MAGIC, &rest)
     }
-    for _ in 0..ends {
-        state.ends.push(cursor.u64()?);
+
+    fn decode(bytes: &[u8], number: u64, most_producers: usize) -> Option<Self> {
+        let mut cursor = Cursor::new(bytes);
+        if cursor.u64()? != number {
+            return None;
+        }
+        let (salt, epoch) = (cursor.u64()?, cursor.u32()?);
+        let (first_segment, first_sequence) = (cursor.u64()?, cursor.u64()?);
+        let (next_partition, next_settled) = (cursor.u32()?, cursor.u64()?);
+        let topics = cursor.list(TopicRecord::decode)?;
+        let bounds = cursor.list(|cursor| Some((cursor.u32()?, cursor.u64()?, cursor.u64()?)))?;
+        let positions = cursor.list(Position::decode)?;
+        let notes = cursor.list(Note::decode)?;
+        let settled = cursor.list(SettledFile::decode)?;
+        let producers = Producers::decode(&mut cursor, most_producers)?;
+        let state = Self {
+            salt,
+            epoch,
+            first_segment,
+            first_sequence,
+            next_partition,
+            next_settled,
+            topics,
+            bounds,
+            positions,
+            notes,
+            producers,
+            settled,
+        };
+        cursor.is_empty().then_some(state)
     }
-    for _ in 0..positions {
-        state.positions.push(Position::decode(&mut cursor)?);
+
+    /// The settled files of one class, in order.
+    pub(crate) fn settled_of(&self, class: Class) -> impl Iterator<Item = &SettledFile> {
+        self.settled.iter().filter(move |file| file.class == class)
     }
-    cursor.is_empty().then_some(state)
 }
 
-/// The state after segment `number`; `None` where the file is missing or damaged.
-pub(crate) fn load(folder: &Folder, number: u64) -> Result<Option<State>, LogError> {
-    let name = file_name(number, "state");
-    let path = folder.path(&name);
-    let file = match folder.disk.open(&path, OpenMode::Existing) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(LogError::io("opening", &path, error)),
-    };
-    let bytes = folder.read_all(&name, file.as_ref())?;
-    Ok(open_bytes(MAGIC, &bytes, &path)?.and_then(|rest| decode(rest, number)))
+/// Writes the state under a number higher than all before, durably, and removes those before.
+pub(crate) fn store(folder: &Folder, number: u64, state: &State) -> Result<(), LogError> {
+    let bytes = state.encode(number);
+    for kind in KINDS {
+        folder.write_file(&file_name(number, kind), &bytes)?;
+    }
+    remove_older(folder, number)
+}
+
+/// Removes the states before `number`, and what version 1 has in their stead.
+fn remove_older(folder: &Folder, number: u64) -> Result<(), LogError> {
+    for name in folder.names()? {
+        let is_old = |kind: &str| number_of(&name, kind).is_some_and(|other| other < number);
+        if KINDS.into_iter().any(is_old) || number_of(&name, "index").is_some() {
+            folder.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was found of the states in a folder.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// The newest good one.
+    pub(crate) state: Option<State>,
+    /// The highest number that any has.
+    pub(crate) highest: u64,
+    /// The names of files that are damaged.
+    pub(crate) damaged: Vec<String>,
+}
+
+/// The newest state. That of version 1 is no state of ours: such a log is read from its journal,
+/// of which nothing was ever removed.
+pub(crate) fn load(folder: &Folder, most_producers: usize) -> Result<Loaded, LogError> {
+    let mut found: Vec<(u64, String)> = Vec::new();
+    for name in folder.names()? {
+        let number = KINDS.iter().find_map(|kind| number_of(&name, kind));
+        found.extend(number.map(|number| (number, name)));
+    }
+    found.sort_unstable();
+    let mut loaded = Loaded::default();
+    let mut foreign = None;
+    for (number, name) in found.into_iter().rev() {
+        loaded.highest = loaded.highest.max(number);
+        match read_one(folder, number, &name, most_producers) {
+            Ok(Read::Good(state)) => {
+                loaded.state.get_or_insert(*state);
+            }
+            Ok(Read::Damaged) => loaded.damaged.push(name),
+            Ok(Read::Version1) => {}
+            // The version may be what is damaged: the other copy tells.
+            Err(error @ LogError::Unreadable { .. }) => {
+                loaded.damaged.push(name);
+                foreign.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match foreign {
+        Some(error) if loaded.state.is_none() => Err(error),
+        _ => Ok(loaded),
+    }
+}
+
+enum Read {
+    Good(Box<State>),
+    Damaged,
+    Version1,
+}
+
+fn read_one(folder: &Folder, number: u64, name: &str, most: usize) -> Result<Read, LogError> {
+    let path = folder.path(name);
+    let file = folder.open(name, OpenMode::Existing)?;
+    let bytes = folder.read_all(name, file.as_ref())?;
+    let Some((version, rest)) = open_bytes(MAGIC, &bytes, &path)? else { return Ok(Read::Damaged) };
+    if version == 1 {
+        return Ok(Read::Version1);
+    }
+    let state = State::decode(rest, number, most);
+    Ok(state.map_or(Read::Damaged, |state| Read::Good(Box::new(state))))
 }

@@ -5,6 +5,7 @@ mod cache;
 mod file;
 mod index;
 mod scan;
+mod set;
 mod writer;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) use cache::IndexCache;
 pub(crate) use file::{HEADER, SettledFile, read_header};
 pub(crate) use index::{BLOCK, Run, SettledIndex};
 pub(crate) use scan::{Found, Frames};
+pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
 
 use crate::LogError;

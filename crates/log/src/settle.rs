@@ -1,0 +1,285 @@
+//! Settling: full files of the journal are sorted by partition into settled files, so that each
+//! partition reads in long runs, and go back to the journal.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::batch::MAX_TIMESTAMP_AT;
+use crate::frame::{self, HEADER, Header, Kind};
+use crate::partition::{Partition, Stretch};
+use crate::segment::{Segment, file_name, read_full};
+use crate::settled::{Class, Settled, SettledFile, SettledWriter};
+use crate::shared::Shared;
+use crate::state::{self, State};
+use crate::sync::{lock, read, write};
+use crate::walk::{Met, Walk};
+use crate::LogError;
+
+/// What lies together is read together, up to this many bytes.
+const PIECE: u64 = 1 << 20;
+
+impl Shared {
+    /// Appends wait here when the journal holds more that is not settled than it may.
+    pub(crate) fn wait_for_settling(&self) -> Result<(), LogError> {
+        while self.sealed_bytes() > self.options.max_unsettled_bytes {
+            self.settle_step(true)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of full files of the journal that are not settled.
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        let segments = read(&self.segments);
+        let sealed = segments.len().saturating_sub(1);
+        segments.iter().take(sealed).map(|segment| segment.length).sum()
+    }
+
+    /// Settles the oldest full files of the journal, where they are enough to be worth it or
+    /// `is_forced`; `false` where there was nothing to do.
+    pub(crate) fn settle_step(&self, is_forced: bool) -> Result<bool, LogError> {
+        let _settling = lock(&self.settling);
+        let sealed = self.sealed_bytes();
+        if sealed == 0 || (sealed < self.options.settle_bytes && !is_forced) {
+            return Ok(false);
+        }
+        let segments = Arc::clone(&read(&self.segments));
+        let mut bytes = 0;
+        let count = segments.len() - 1;
+        let chosen = segments.iter().take(count).take_while(|segment| {
+            let has_room = bytes < self.options.settle_bytes;
+            bytes += segment.length;
+            has_room
+        });
+        let chosen = chosen.count();
+        let Some((old, rest)) = segments.split_at_checked(chosen) else { return Ok(false) };
+        let Some(first) = rest.first() else { return Ok(false) };
+        let files = self.sort(old, first.start)?;
+        let settled = read(&self.settled).with(&files);
+        if let Err(error) = self.install(settled, first) {
+            for file in files {
+                // Nobody knows the file; the error to tell is the first one.
+                drop(self.folder.remove(&file.name()));
+            }
+            return Err(error);
+        }
+        self.leave(old, rest, first.start);
+        Ok(true)
+    }
+
+    /// Writes what the segments hold, up to the position `to`, into one file for each class.
+    fn sort(&self, segments: &[Segment], to: u64) -> Result<Vec<SettledFile>, LogError> {
+        let partitions = read(&self.topics).partitions();
+        let compact = self.compact_partitions();
+        let mut files = Vec::new();
+        for class in [Class::Plain, Class::Compact] {
+            let mut writer = None;
+            let of_class =
+                partitions.iter().filter(|it| (class == Class::Compact) == compact.contains(&it.id));
+            for partition in of_class {
+                let (earliest, stretches) = {
+                    let shown = partition.shown();
+                    let old = shown.stretches.iter().take_while(|stretch| stretch.position < to);
+                    let alive = old.filter(|stretch| stretch.next > shown.earliest);
+                    (shown.earliest, alive.copied().collect::<Vec<_>>())
+                };
+                if stretches.is_empty() {
+                    continue;
+                }
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    none => none.insert(self.begin_settled(class, files.len() as u64)?),
+                };
+                self.copy(segments, partition, earliest, &stretches, writer)?;
+            }
+            if let Some(writer) = writer.filter(|writer| writer.frame_bytes() > 0) {
+                files.push(writer.finish()?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Begins the `more`th settled file from now.
+    fn begin_settled(&self, class: Class, more: u64) -> Result<SettledWriter, LogError> {
+        let settled = Arc::clone(&read(&self.settled));
+        let ends = match settled.files(class).last() {
+            Some(last) => self.index_of(&settled, last)?.ends().to_vec(),
+            None => Vec::new(),
+        };
+        let number = settled.next_number + more;
+        SettledWriter::create(&self.folder, number, class, self.salt, ends)
+    }
+
+    /// The ids of the partitions whose topics are compacted.
+    pub(crate) fn compact_partitions(&self) -> std::collections::HashSet<u32> {
+        let topics = read(&self.topics);
+        let compact = topics.all().filter(|topic| topic.record.config.compact);
+        compact.flat_map(|topic| topic.partitions.iter().map(|partition| partition.id)).collect()
+    }
+
+    fn copy(
+        &self,
+        segments: &[Segment],
+        partition: &Partition,
+        earliest: u64,
+        stretches: &[Stretch],
+        writer: &mut SettledWriter,
+    ) -> Result<(), LogError> {
+        let mut rest = stretches;
+        while let Some(first) = rest.first() {
+            let Some(segment) = segment_at(segments, first.position) else { break };
+            let mut end = first.position;
+            let together = rest.iter().take_while(|stretch| {
+                let follows = stretch.position == end && stretch.position < segment.end();
+                let fits = stretch.end() - first.position <= PIECE || end == first.position;
+                end = stretch.end();
+                follows && fits
+            });
+            let (together, after) = rest.split_at_checked(together.count()).unwrap_or((rest, &[]));
+            rest = after;
+            self.copy_run(segment, partition, earliest, together, writer)?;
+        }
+        Ok(())
+    }
+
+    /// Copies stretches that lie one after another in one segment.
+    fn copy_run(
+        &self,
+        segment: &Segment,
+        partition: &Partition,
+        earliest: u64,
+        together: &[Stretch],
+        writer: &mut SettledWriter,
+    ) -> Result<(), LogError> {
+        let (Some(first), Some(last)) = (together.first(), together.last()) else { return Ok(()) };
+        let bytes = self.read_journal(segment, first.position, last.end())?;
+        let latest = together.iter().map(|stretch| stretch.max_timestamp).max().unwrap_or(0);
+        let mut walk = Walk::new(&bytes, self.salt, partition.id, first.offset, last.next);
+        while let Some(met) = walk.next() {
+            match met {
+                Met::Batch { header, frame } if header.base + u64::from(header.count) > earliest => {
+                    writer.push(&header, &frame, timestamp_of(&frame, latest))?;
+                }
+                Met::Batch { .. } => {}
+                Met::Lost { from, to, sequence } => {
+                    self.push_lost(writer, partition.id, from.max(earliest), to, sequence, latest)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes in the settled file that offsets were lost, as they were found damaged.
+    pub(crate) fn push_lost(
+        &self,
+        writer: &mut SettledWriter,
+        partition: u32,
+        mut from: u64,
+        to: u64,
+        sequence: u64,
+        timestamp: i64,
+    ) -> Result<(), LogError> {
+        while from < to {
+            let count = u32::try_from(to - from).unwrap_or(u32::MAX);
+            let header =
+                Header { base: from, partition, count, sequence, ..Header::plain(Kind::Lost) };
+            let mut frame = BytesMut::new();
+            frame::push(&mut frame, header, &[], self.salt);
+            writer.push(&header, &frame, timestamp)?;
+            from += u64::from(count);
+        }
+        Ok(())
+    }
+
+    /// The bytes of the journal between two positions in one segment; fewer where the file ends.
+    pub(crate) fn read_journal(
+        &self,
+        segment: &Segment,
+        from: u64,
+        to: u64,
+    ) -> Result<Bytes, LogError> {
+        let file = self.folder.segment(segment.number)?;
+        let mut buffer = self.buffers.take(crate::codec::size(to.saturating_sub(from)));
+        let read = read_full(file.as_ref(), buffer.as_mut(), from - segment.start);
+        let path = self.folder.path(&file_name(segment.number, "journal"));
+        let read = read.map_err(|error| LogError::io("reading", &path, error))?;
+        Ok(buffer.freeze(read))
+    }
+
+    /// Makes durable that these are the settled files, and that the journal begins at `first`; then
+    /// lets readers see it.
+    pub(crate) fn install(&self, settled: Settled, first: &Segment) -> Result<(), LogError> {
+        let state = self.state(&settled, first);
+        // The state may tell of what is written and not synced yet.
+        self.sync_journal(&mut lock(&self.journal))?;
+        let number = lock(&self.house).state_number + 1;
+        state::store(&self.folder, number, &state)?;
+        lock(&self.house).state_number = number;
+        *write(&self.settled) = Arc::new(settled);
+        Ok(())
+    }
+
+    /// As [`Shared::install`], where the journal stays as it is.
+    pub(crate) fn install_settled(&self, settled: Settled) -> Result<(), LogError> {
+        let first = read(&self.segments).first().copied();
+        first.map_or(Ok(()), |first| self.install(settled, &first))
+    }
+
+    /// All that the log knows now.
+    fn state(&self, settled: &Settled, first: &Segment) -> State {
+        let topics = read(&self.topics);
+        let bounds = topics.partitions().into_iter().map(|partition| {
+            let shown = partition.shown();
+            (partition.id, shown.earliest, shown.end)
+        });
+        State {
+            salt: self.salt,
+            epoch: self.epoch,
+            first_segment: first.number,
+            first_sequence: first.first_sequence,
+            next_partition: topics.next_id(),
+            next_settled: settled.next_number,
+            topics: topics.all().map(|topic| topic.record.clone()).collect(),
+            bounds: bounds.collect(),
+            positions: read(&self.groups).positions(),
+            notes: read(&self.notes).all(),
+            producers: read(&self.producers).clone(),
+            settled: settled.all().map(|held| held.file).collect(),
+        }
+    }
+
+    /// The journal goes on without its first segments: what lies before `to` is settled.
+    fn leave(&self, old: &[Segment], rest: &[Segment], to: u64) {
+        for partition in read(&self.topics).partitions() {
+            let mut shown = partition.shown();
+            while shown.stretches.front().is_some_and(|stretch| stretch.position < to) {
+                shown.stretches.pop_front();
+            }
+        }
+        let mut segments = write(&self.segments);
+        // The journal may have gone on meanwhile.
+        let from = segments.iter().position(|it| Some(it) == rest.first()).unwrap_or(0);
+        *segments = Arc::new(segments.get(from..).unwrap_or_default().to_vec());
+        drop(segments);
+        lock(&self.house).free.extend(old.iter().map(|segment| (segment.number, segment.length)));
+        self.house_changed.notify_all();
+    }
+}
+
+/// The segment that holds this position of the journal.
+pub(crate) fn segment_at(segments: &[Segment], position: u64) -> Option<&Segment> {
+    let after = segments.partition_point(|segment| segment.start <= position);
+    let segment = segments.get(after.checked_sub(1)?)?;
+    (position < segment.end()).then_some(segment)
+}
+
+/// The timestamp by which a frame expires: that of its batch, or the latest there may be where the
+/// batch has none, or one from the future.
+fn timestamp_of(frame: &[u8], latest: i64) -> i64 {
+    let at = HEADER + MAX_TIMESTAMP_AT;
+    let bytes = frame.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+    match bytes.map_or(-1, i64::from_be_bytes) {
+        time if time < 0 => latest,
+        time => time.min(latest),
+    }
+}
