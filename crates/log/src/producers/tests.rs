@@ -311,27 +311,29 @@ fn a_refusal_says_what_to_whom_and_what_to_do() {
 
 /// Run it with `cargo test --release -p dhara-log --lib -- --ignored --nocapture the_time_of`.
 #[test]
-#[ignore = "it measures, and asserts nothing"]
+#[ignore = "it measures, and asserts nothing of time"]
 fn the_time_of_a_check_and_a_note() {
-    for producers_at_once in [1, 10, 1_000, 10_000] {
+    const BATCHES: i64 = 2_000_000;
+    for (pairs, in_a_commit) in [(1, 1), (1, 100), (10, 10), (1_000, 1_000), (10_000, 1_000)] {
         let mut producers = Producers::new(DEFAULT_MOST);
-        let rounds = 2_000_000 / producers_at_once;
+        let next_of = |n: i64| {
+            let base = n / pairs;
+            let first = i32::try_from(base).expect("a sequence");
+            let batch = Sequenced { producer: n % pairs, epoch: 0, first, last: first };
+            (batch, base.cast_unsigned())
+        };
         let start = std::time::Instant::now();
-        for round in 0..rounds {
-            for producer in 0..producers_at_once {
-                let (first, base) = (round as i32, round as u64);
-                let batch = Sequenced { producer, epoch: 0, first, last: first };
-                assert_eq!(producers.check(PARTITION, &batch), Ok(Verdict::New));
-                producers.note(PARTITION, &batch, base, base + 1, base);
-            }
+        for n in 0..BATCHES {
+            let (batch, base) = next_of(n);
+            assert_eq!(producers.check(PARTITION, &batch), Ok(Verdict::New));
+            producers.note(PARTITION, &batch, base, base + 1, base);
         }
-        let alone = start.elapsed() / 2_000_000;
+        let alone = start.elapsed().as_nanos() / 2_000_000;
         let start = std::time::Instant::now();
-        for round in rounds..2 * rounds {
+        for commit in 0..BATCHES / in_a_commit {
             let mut pending = Pending::over(&producers);
-            for producer in 0..producers_at_once {
-                let (first, base) = (round as i32, round as u64);
-                let batch = Sequenced { producer, epoch: 0, first, last: first };
+            for n in 0..in_a_commit {
+                let (batch, base) = next_of(BATCHES + commit * in_a_commit + n);
                 pending.begin();
                 assert_eq!(pending.check(PARTITION, &batch), Ok(Verdict::New));
                 pending.note(PARTITION, &batch, base, base + 1, base);
@@ -339,11 +341,16 @@ fn the_time_of_a_check_and_a_note() {
             let notes = pending.into_notes();
             producers.apply(notes);
         }
-        let through_a_commit = start.elapsed() / 2_000_000;
-        println!("{producers_at_once} producers: {alone:?}, through a commit {through_a_commit:?}");
+        let committed = start.elapsed().as_nanos() / 2_000_000;
+        println!("{pairs} pairs: {alone} ns; in commits of {in_a_commit}: {committed} ns a batch");
     }
+}
+
+#[test]
+#[ignore = "it measures, and asserts nothing of time"]
+fn the_time_of_a_full_state() {
     let mut producers = Producers::new(DEFAULT_MOST);
-    for producer in 0..DEFAULT_MOST as i64 {
+    for producer in (0..).take(DEFAULT_MOST) {
         for first in 0..5 {
             let batch = Sequenced { producer, epoch: 0, first, last: first };
             let base = first.cast_unsigned().into();
