@@ -19,7 +19,7 @@ pub(super) struct Known {
     recent: [Noted; REMEMBERED],
 }
 
-/// A batch that was appended.
+/// A batch that was appended: as many offsets as sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Noted {
     pub(super) first: i32,
@@ -58,7 +58,9 @@ impl Known {
             let follows = known
                 .as_ref()
                 .is_none_or(|known| known.expected() == first && known.next() <= base);
-            if !follows || base >= next || first < 0 || last < 0 {
+            let is_batch =
+                first >= 0 && last >= 0 && next.checked_sub(base) == Some(u64::from(batch.count()));
+            if !follows || !is_batch {
                 return None;
             }
             match &mut known {

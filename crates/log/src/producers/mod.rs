@@ -11,6 +11,8 @@
 
 mod encoding;
 mod known;
+#[cfg(test)]
+mod model;
 mod pending;
 mod sequenced;
 #[cfg(test)]
