@@ -46,7 +46,10 @@ mod read;
 mod rebuild;
 mod recovery;
 mod segment;
-#[expect(dead_code, unused_imports, reason = "the log reads settled files once it writes them")]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the log reads settled files once it writes them")
+)]
 mod settled;
 mod shared;
 mod state;

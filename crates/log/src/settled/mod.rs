@@ -13,7 +13,7 @@ mod tests;
 pub(crate) use cache::IndexCache;
 pub(crate) use file::{HEADER, SettledFile, read_header};
 pub(crate) use index::{BLOCK, Run, SettledIndex};
-pub(crate) use scan::{Found, Frames};
+pub(crate) use scan::{Found, Frames, NO_TIMESTAMP};
 pub(crate) use writer::SettledWriter;
 
 use crate::LogError;
