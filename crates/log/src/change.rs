@@ -47,6 +47,19 @@ pub(crate) enum Changed {
     Gone(Arc<str>),
 }
 
+impl Changed {
+    /// The bytes that it takes in the journal, at most.
+    pub(crate) fn byte_len(&self) -> usize {
+        let mut body = Vec::new();
+        match self {
+            Self::To(record) => record.encode(&mut body),
+            Self::Gone(name) => crate::codec::put_text(&mut body, name),
+        }
+        // Another change may come before it, and add ends.
+        body.len() + 4096
+    }
+}
+
 impl TopicChange {
     /// What the change makes of the topics as they are.
     pub(crate) fn apply(&self, topics: &Topics) -> Result<Changed, LogError> {

@@ -171,6 +171,7 @@ impl Shared {
         let position = frames.start;
         match journal.write(frames, syncs) {
             Ok(bytes) => {
+                self.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
                 // A mark is wanted after this commit, and a sync where there was none.
                 self.is_marked.store(false, Ordering::Release);
                 self.sync_later(journal, sync_within);

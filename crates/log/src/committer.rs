@@ -2,13 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::shared::Shared;
-use crate::sync::lock;
+use crate::sync::atomic::Ordering;
+use crate::sync::{lock, wait, wait_timeout};
 use crate::{Log, LogError};
 
 const STACK: usize = 256 << 10;
@@ -70,15 +69,23 @@ fn commit(log: &Log) {
         match next {
             Next::Commit => drop(log.commit_step()),
             Next::Mark => log.mark_step(),
+            Next::Sync => log.sync_step(),
         }
     }
 }
 
 fn keep_house(log: &Log) {
     while log.shared.wait_for_housework() {
-        if log.housekeep_step().is_err() {
-            // A full disk is told to the commit that needs the space; the rest can wait.
-            log.shared.rest_house();
+        while !lock(&log.shared.house).is_closed {
+            match log.housekeep_step() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => {
+                    // A full disk is told to the commit that needs the space; the rest can wait.
+                    log.shared.rest_house();
+                    break;
+                }
+            }
         }
     }
 }
@@ -86,6 +93,7 @@ fn keep_house(log: &Log) {
 enum Next {
     Commit,
     Mark,
+    Sync,
 }
 
 impl Shared {
@@ -100,29 +108,37 @@ impl Shared {
                 return None;
             }
             let has_lazy = !queue.waiting.is_empty();
-            let delay = match (has_lazy, self.is_marked.load(Ordering::Acquire)) {
-                (true, _) => Some(self.options.lazy_delay),
-                (false, false) => Some(self.options.mark_delay),
-                (false, true) => None,
+            let is_marked = self.is_marked.load(Ordering::Acquire);
+            let (delay, next) = match queue.sync_within.map(Duration::from_micros) {
+                _ if has_lazy => (Some(self.options.lazy_delay), Next::Commit),
+                Some(within) if within < self.options.mark_delay => (Some(within), Next::Sync),
+                // A mark is written with a sync.
+                _ if !is_marked => (Some(self.options.mark_delay), Next::Mark),
+                _ => (None, Next::Mark),
             };
             queue.is_idle = true;
             let Some(delay) = delay else {
-                queue = self.queue_changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = wait(&self.queue_changed, queue);
                 continue;
             };
-            let waited = self.queue_changed.wait_timeout(queue, delay);
-            let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (held, is_over) = wait_timeout(&self.queue_changed, queue, delay);
             queue = held;
-            if timeout.timed_out() && !queue.is_urgent && !queue.is_closed {
-                return Some(if has_lazy { Next::Commit } else { Next::Mark });
+            if is_over && !queue.is_urgent && !queue.is_closed {
+                return Some(next);
             }
         }
     }
 
+    /// Sleeps until there is something to do in the house, or it is time to look.
     fn wait_for_housework(&self) -> bool {
         let mut house = lock(&self.house);
-        while !house.is_closed && house.wanted.is_none() && house.seals.is_empty() {
-            house = self.house_changed.wait(house).unwrap_or_else(PoisonError::into_inner);
+        while !house.is_closed && house.wanted.is_none() && !house.is_called {
+            let time = self.options.retention_interval;
+            let (held, is_over) = wait_timeout(&self.house_changed, house, time);
+            house = held;
+            if is_over {
+                break;
+            }
         }
         !house.is_closed
     }
@@ -130,7 +146,7 @@ impl Shared {
     fn rest_house(&self) {
         let house = lock(&self.house);
         if !house.is_closed {
-            drop(self.house_changed.wait_timeout(house, REST));
+            drop(wait_timeout(&self.house_changed, house, REST));
         }
     }
 

@@ -148,6 +148,11 @@ impl Header {
         })
     }
 
+    /// The offset after the last that it takes.
+    pub(crate) fn next(&self) -> u64 {
+        self.base.saturating_add(u64::from(self.count))
+    }
+
     /// The bytes from the start of this frame to the start of the next.
     pub(crate) fn span(&self) -> usize {
         span(self.length as usize)

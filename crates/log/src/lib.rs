@@ -31,51 +31,57 @@
 //! ```
 
 pub mod batch;
+mod buffers;
+mod change;
 mod codec;
 mod commit;
 mod committer;
+mod config;
 mod error;
 mod frame;
 mod groups;
-mod housekeep;
-mod index;
+mod house;
 mod journal;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "compaction, and conditions on the last offset of a key, stand on it"
-    )
-)]
 mod keys;
 mod log;
+mod merge;
+mod notes;
 mod open;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "appends and recovery do not ask for repeats yet")
-)]
+mod options;
+mod partition;
+mod prepare;
 mod producers;
 mod read;
-mod rebuild;
 mod recovery;
+mod retain;
 mod segment;
-#[expect(dead_code, unused_imports, reason = "the log reads settled files once it writes them")]
+mod settle;
 mod settled;
 mod shared;
+mod space;
 mod state;
+mod stats;
 mod sync;
 mod tail;
 mod ticket;
+mod times;
 mod topics;
+mod walk;
 mod watch;
 
 pub use batch::RecordBatch;
+pub use change::NewTopic;
 pub use committer::Committer;
+pub use config::{SyncPolicy, TopicConfig};
 pub use error::LogError;
 pub use groups::{Committed, GroupOffset};
-pub use log::{Append, Condition, Log, Options};
+pub use log::Log;
+pub use notes::Note;
+pub use options::{Append, Condition, Options};
+pub use partition::TopicPartition;
 pub use read::{Bounds, Fetched};
 pub use recovery::{Cut, Damage, OpenReport};
+pub use stats::Stats;
 pub use ticket::{Appended, Ticket};
-pub use topics::{MAX_PARTITIONS, TopicInfo, TopicPartition};
+pub use topics::{Growth, MAX_PARTITIONS, TopicInfo};
 pub use watch::Watch;

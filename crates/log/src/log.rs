@@ -2,105 +2,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use dhara_world::Disk;
 
-use crate::commit::{Prepared, Work};
-use crate::groups::{Committed, GroupOffset, Position};
+use crate::change::{NewTopic, TopicChange};
+use crate::commit::Work;
+use crate::groups::Committed;
 use crate::read::{Bounds, Fetched};
 use crate::shared::Shared;
+use crate::stats::Stats;
 use crate::sync::{lock, read};
-use crate::topics::check_topic_name;
 use crate::{
-    LogError, MAX_PARTITIONS, OpenReport, RecordBatch, Ticket, TopicInfo, TopicPartition, Watch,
+    Append, Damage, LogError, OpenReport, Options, Ticket, TopicConfig, TopicInfo, TopicPartition,
+    Watch,
 };
 
 /// A log that is open. Cloning is cheap, and a clone is the same log.
 #[derive(Clone, Debug)]
 pub struct Log {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// How a log is kept. The defaults suit both a laptop and a server.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The length of the journal's files.
-    pub segment_bytes: u64,
-    /// The length of the first of them; each is four times as long as the one before, up to
-    /// [`Options::segment_bytes`].
-    pub first_segment_bytes: u64,
-    /// How much of what was written last is kept in memory for readers.
-    pub tail_bytes: usize,
-    /// How much memory the indexes of old segments may take.
-    pub index_cache_bytes: usize,
-    /// The most that one append may hold.
-    pub max_append_bytes: usize,
-    /// The most that may wait for a commit; beyond it appends are refused.
-    pub max_queued_bytes: usize,
-    /// How long a [`Append::lazy`] append may wait for company.
-    pub lazy_delay: Duration,
-    /// How long after the last commit a mark of it is written.
-    pub mark_delay: Duration,
-    /// The number that a new log's checksums begin with; drawn at random where it is `None`.
-    pub salt: Option<u64>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            first_segment_bytes: 4 << 20,
-            tail_bytes: 8 << 20,
-            index_cache_bytes: 8 << 20,
-            max_append_bytes: 64 << 20,
-            max_queued_bytes: 128 << 20,
-            lazy_delay: Duration::from_millis(10),
-            mark_delay: Duration::from_millis(200),
-            salt: None,
-        }
-    }
-}
-
-/// What is appended: durable and visible together, or not at all.
-#[derive(Clone, Debug, Default)]
-pub struct Append {
-    /// Record batches, as encoded; each partition's go in the order they have here.
-    pub batches: Vec<(TopicPartition, Bytes)>,
-    /// Offsets that groups commit.
-    pub offsets: Vec<GroupOffset>,
-    /// What must hold, or nothing is appended.
-    pub conditions: Vec<Condition>,
-    /// Whether this may wait for the next commit, or for [`Options::lazy_delay`], rather than ask
-    /// for a commit of its own. Its ticket is still complete only when it is durable.
-    pub lazy: bool,
-}
-
-/// What must hold when an append is committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Condition {
-    /// The next record of the partition gets this offset.
-    NextOffset(TopicPartition, u64),
-}
-
-impl Append {
-    /// One batch for one partition.
-    pub fn batch(partition: TopicPartition, batch: Bytes) -> Self {
-        Self { batches: vec![(partition, batch)], ..Self::default() }
-    }
-
-    /// Offsets of groups alone, which may wait a little for company.
-    pub fn lazy_offsets(offsets: Vec<GroupOffset>) -> Self {
-        Self { offsets, lazy: true, ..Self::default() }
-    }
-
-    /// Adds a condition.
-    pub fn only_if(mut self, condition: Condition) -> Self {
-        self.conditions.push(condition);
-        self
-    }
 }
 
 impl Log {
@@ -121,88 +42,112 @@ impl Log {
         &self.shared.report
     }
 
+    /// What was found damaged since then, by whoever read it.
+    pub fn damage(&self) -> Vec<Damage> {
+        lock(&self.shared.damage).clone()
+    }
+
+    /// How the log stands.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
     /// Tells this log from every other: it was chosen at random when the log was made.
     pub fn id(&self) -> u64 {
-        lock(&self.shared.journal).salt
+        self.shared.salt
     }
 
     /// Counts the openings of this log: it is higher each time.
     pub fn epoch(&self) -> u32 {
-        lock(&self.shared.journal).epoch
+        self.shared.epoch
     }
 
-    /// Makes sure that a topic exists, durably, and gives it. One that exists keeps the partitions
-    /// it has. Blocks for as long as a commit takes.
+    /// Makes sure that a topic exists, durably, and gives it. One that exists stays as it is. Blocks
+    /// for as long as a commit takes, as all changes of topics do.
     pub fn create_topic(&self, name: &str, partitions: u32) -> Result<TopicInfo, LogError> {
-        check_topic_name(name)?;
-        if partitions == 0 || partitions > MAX_PARTITIONS {
-            return Err(LogError::invalid(format!(
-                "topic {name}: {partitions} partitions; a topic has 1 to {MAX_PARTITIONS}"
-            )));
-        }
         if let Some(info) = self.topic(name) {
             return Ok(info);
         }
-        let work = Work::Create { name: Arc::from(name), partitions };
-        let ticket = self.shared.enqueue(work, crate::frame::span(16 + name.len()), false);
+        match self.new_topic(NewTopic::new(name, partitions)) {
+            Err(LogError::Exists { .. }) => self.found(name),
+            made => made,
+        }
+    }
+
+    /// Makes a topic, or gives [`LogError::Exists`].
+    pub fn new_topic(&self, topic: NewTopic) -> Result<TopicInfo, LogError> {
+        let name = Arc::clone(&topic.name);
+        self.change(TopicChange::Create(topic))?;
+        self.found(&name)
+    }
+
+    /// Deletes a topic with all its records, committed offsets and aliases. The space comes back
+    /// with the next housekeeping.
+    pub fn delete_topic(&self, name: &str) -> Result<(), LogError> {
+        self.change(TopicChange::Delete { name: name.into() })
+    }
+
+    /// Gives a topic more partitions: `partitions` in all. Keys may lie in others from then on; see
+    /// [`TopicInfo::growths`].
+    pub fn add_partitions(&self, name: &str, partitions: u32) -> Result<TopicInfo, LogError> {
+        self.change(TopicChange::Grow { name: name.into(), partitions })?;
+        self.found(name)
+    }
+
+    /// Changes how a topic is kept.
+    pub fn configure_topic(&self, name: &str, config: TopicConfig) -> Result<TopicInfo, LogError> {
+        self.change(TopicChange::Configure { name: name.into(), config })?;
+        self.found(name)
+    }
+
+    /// Sets the other names that a topic has.
+    pub fn set_aliases(&self, name: &str, aliases: &[&str]) -> Result<TopicInfo, LogError> {
+        let aliases = aliases.iter().map(|alias| Arc::from(*alias)).collect();
+        self.change(TopicChange::Rename { name: name.into(), aliases })?;
+        self.found(name)
+    }
+
+    fn change(&self, change: TopicChange) -> Result<(), LogError> {
+        // What is wrong with it at first sight needs no commit.
+        let changed = change.apply(&read(&self.shared.topics))?;
+        let span = crate::frame::span(changed.byte_len());
+        let ticket = self.shared.enqueue(Work::Topic(Box::new(change)), span, false);
         // Whoever takes it from the queue commits it, this thread or the committer's.
         self.commit_step();
         ticket.wait()?;
-        self.topic(name).ok_or_else(|| LogError::invalid(format!("topic {name} was deleted")))
+        self.shared.call_house();
+        Ok(())
     }
 
-    /// The topic `name`, where it exists.
+    fn found(&self, name: &str) -> Result<TopicInfo, LogError> {
+        self.topic(name).ok_or_else(|| LogError::Unknown { partition: TopicPartition::new(name, 0) })
+    }
+
+    /// The topic of this name or alias, where it exists.
     pub fn topic(&self, name: &str) -> Option<TopicInfo> {
         let topics = read(&self.shared.topics);
-        let topic = topics.topic(name)?;
-        let partition = topic.partitions.first()?;
-        let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-        Some(TopicInfo { name: Arc::clone(&partition.name.topic), partitions })
+        topics.topic(name).map(|topic| topics.info(topic))
     }
 
     /// All topics, by name.
     pub fn topics(&self) -> Vec<TopicInfo> {
-        read(&self.shared.topics).infos().collect()
+        let topics = read(&self.shared.topics);
+        topics.all().map(|topic| topics.info(topic)).collect()
     }
 
     /// Queues `append`. What is wrong with it at first sight is in the ticket at once.
     pub fn append(&self, append: Append) -> Ticket {
         let is_lazy = append.lazy;
-        match self.prepare(append) {
-            Ok(prepared) => {
-                let span = prepared.span();
-                self.shared.enqueue(Work::Append(prepared), span, is_lazy)
-            }
+        match self.shared.prepare(append) {
+            Ok((work, span)) => self.shared.enqueue(work, span, is_lazy),
             Err(error) => Ticket::failed(error),
         }
     }
 
-    fn prepare(&self, append: Append) -> Result<Prepared, LogError> {
-        let bytes = append.batches.iter().map(|(_, batch)| batch.len()).sum::<usize>();
-        if bytes > self.shared.options.max_append_bytes {
-            return Err(LogError::invalid(format!(
-                "append of {bytes} bytes: the most that is taken at a time is {}",
-                self.shared.options.max_append_bytes
-            )));
-        }
-        let topics = read(&self.shared.topics);
-        let mut batches = Vec::with_capacity(append.batches.len());
-        for (name, bytes) in append.batches {
-            let partition = Arc::clone(topics.find(&name)?);
-            batches.push((partition, RecordBatch::parse(bytes)?));
-        }
-        let mut offsets = Vec::with_capacity(append.offsets.len());
-        for offset in append.offsets {
-            offset.check()?;
-            let partition = topics.find(&offset.partition)?.id;
-            let committed = Committed { offset: offset.offset, metadata: offset.metadata };
-            offsets.push(Position { group: offset.group, partition, committed });
-        }
-        let mut conditions = Vec::with_capacity(append.conditions.len());
-        for Condition::NextOffset(name, expected) in append.conditions {
-            conditions.push((Arc::clone(topics.find(&name)?), expected));
-        }
-        Ok(Prepared { batches, offsets, conditions })
+    /// Lets partitions begin at these offsets: what lies before is gone for good. Blocks until that
+    /// is durable and its space given back.
+    pub fn trim(&self, to: &[(TopicPartition, u64)]) -> Result<(), LogError> {
+        self.shared.trim_to(to)
     }
 
     /// Reads whole batches from the one that holds `offset` on: about `max_bytes` of them, but one
@@ -219,6 +164,16 @@ impl Log {
     /// The earliest offset of a partition, and the end of what is visible.
     pub fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, LogError> {
         self.shared.bounds(partition)
+    }
+
+    /// Offset and timestamp of the first record of a partition that is not older than `timestamp`,
+    /// in milliseconds since 1970; `None` where all are older.
+    pub fn offset_at(
+        &self,
+        partition: &TopicPartition,
+        timestamp: i64,
+    ) -> Result<Option<(u64, i64)>, LogError> {
+        self.shared.offset_at(partition, timestamp)
     }
 
     /// Watches these partitions for new records.
@@ -252,9 +207,20 @@ impl Log {
         groups.of(group).filter_map(named).collect()
     }
 
-    /// The names of all groups that ever committed.
+    /// The names of all groups that have committed something.
     pub fn groups(&self) -> Vec<Arc<str>> {
         read(&self.shared.groups).names().cloned().collect()
+    }
+
+    /// What a note says.
+    pub fn note(&self, name: &str) -> Option<Bytes> {
+        read(&self.shared.notes).get(name).cloned()
+    }
+
+    /// The notes whose names begin with `prefix`, by name.
+    pub fn notes(&self, prefix: &str) -> Vec<(Arc<str>, Bytes)> {
+        let notes = read(&self.shared.notes);
+        notes.of(prefix).map(|(name, value)| (Arc::clone(name), value.clone())).collect()
     }
 
     /// Commits all that waits, on this thread: gathers, writes, syncs once, completes the tickets.
@@ -263,16 +229,27 @@ impl Log {
         self.shared.commit_step()
     }
 
-    /// Does one piece of the work beside the commits: a segment made ahead, an index written.
-    /// `false` where there was nothing to do.
+    /// Does one piece of the work beside the commits: a segment made ready, full ones settled,
+    /// expired records removed, files compacted. `false` where there was nothing to do.
     pub fn housekeep_step(&self) -> Result<bool, LogError> {
         self.shared.housekeep_step()
+    }
+
+    /// Settles all full files of the journal now, however few they are.
+    pub fn settle(&self) -> Result<(), LogError> {
+        while self.shared.settle_step(true)? {}
+        Ok(())
     }
 
     /// Writes a mark that all was synced, where nothing followed the last commit. Recovery can tell
     /// damage in that commit from a torn tail then.
     pub fn mark_step(&self) {
         self.shared.mark_step();
+    }
+
+    /// Syncs what was acked without it, by topics that allow that.
+    pub fn sync_step(&self) {
+        self.shared.sync_step();
     }
 
     /// Why the log takes no more appends; `None` while it does.
@@ -285,10 +262,12 @@ impl Log {
     pub fn close(&self) -> Result<(), LogError> {
         let was_closed = std::mem::replace(&mut lock(&self.shared.queue).is_closed, true);
         if !was_closed {
+            self.shared.stop_house();
             self.shared.commit_step();
+            // Whoever keeps house has ended before the folder is another's.
+            let _settling = lock(&self.shared.settling);
             self.shared.seal_step();
             self.shared.end_watches(&LogError::Closed);
-            self.shared.stop_house();
             lock(&self.shared.lock).take();
         }
         self.failure().map_or(Ok(()), Err)

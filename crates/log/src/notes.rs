@@ -1,6 +1,7 @@
 //! Notes: small durable state that others keep in the log, by name.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,8 +83,11 @@ impl Notes {
     }
 
     /// The notes whose names begin with `prefix`, by name.
-    pub(crate) fn of(&self, prefix: &str) -> impl Iterator<Item = (&Arc<str>, &Bytes)> {
-        let from = self.by_name.range::<str, _>(prefix..);
+    pub(crate) fn of<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Bytes)> {
+        let from = self.by_name.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         from.take_while(move |(name, _)| name.starts_with(prefix))
     }
 

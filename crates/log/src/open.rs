@@ -2,23 +2,25 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use dhara_world::disk::Lock;
 use dhara_world::{Disk, Random};
 
+use crate::buffers::Buffers;
 use crate::codec::size;
 use crate::frame::{self, Kind};
-use crate::housekeep::State;
-use crate::index::{self, IndexCache};
+use crate::house::House;
 use crate::journal::Journal;
-use crate::rebuild;
 use crate::recovery::{End, OpenReport, Scan};
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name, number_of};
-use crate::shared::{House, Queue, Shared};
+use crate::settled::{Held, IndexCache, Settled};
+use crate::shared::{Queue, Shared};
+use crate::state::{self, State};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sync::{Condvar, Mutex, RwLock};
 use crate::tail::Tail;
-use crate::{LogError, Options, state};
+use crate::{Damage, LogError, Options};
 
 pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Shared, LogError> {
     let made = disk.create_dir_all(dir);
@@ -26,41 +28,48 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     let lock = take_lock(disk.as_ref(), dir)?;
     let folder = Folder::new(disk, dir.to_owned());
     let mut numbers = segment_numbers(&folder)?;
-    if numbers.is_empty() {
-        let least = Segment::length_for(4 * frame::HEADER);
-        let salt = options.salt.unwrap_or_else(|| Random::from_entropy().next_u64());
-        let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0 };
-        folder.create_segment(1, options.first_segment_bytes.max(least), &header.encode())?;
+    let state::Loaded { state, highest, damaged } = state::load(&folder, options.max_producers)?;
+    if numbers.is_empty() && state.is_none() && damaged.is_empty() {
+        make_first(&folder, &options)?;
         numbers.push(1);
     }
-    let segments = lay_out(&folder, &numbers)?;
-    let (sealed, state) = last_state(&folder, &segments)?;
+    let damage = damaged.iter().map(|name| damaged_state(&folder, name)).collect();
+    let mut report = OpenReport { damage, ..OpenReport::default() };
     let state = match state {
         Some(state) => state,
-        None => State { salt: salt_of(&folder, &segments)?, ..State::default() },
+        None => begin_state(&folder, &numbers, options.max_producers)?,
     };
-    let rebuilt =
-        rebuild::missing(&folder, state.salt, segments.get(..sealed).unwrap_or_default())?;
-    let mut scan = Scan::new(&folder, state, OpenReport { rebuilt, ..OpenReport::default() });
-    let unsealed = segments.get(sealed..).unwrap_or_default();
-    let end = scan.run(unsealed)?;
-    let report = std::mem::take(&mut scan.report);
-    let in_use = sealed + end.segment + 1;
-    let spare = segments.get(in_use).map(|segment| (segment.number, segment.length));
-    let segments = segments.get(..in_use).unwrap_or_default().to_vec();
+    let free = numbers.iter().copied().filter(|number| *number < state.first_segment);
+    let free = lay_out(&folder, &free.collect::<Vec<_>>())?;
+    numbers.retain(|number| *number >= state.first_segment);
+    let now = i64::try_from(options.clock.now().as_millis()).unwrap_or(i64::MAX);
+    let settled = open_settled(&folder, &state, now, &mut report)?;
+    let mut segments = lay_out(&folder, &numbers)?;
+    if segments.is_empty() {
+        return Err(no_journal(&folder, state.first_segment));
+    }
+    let mut scan = Scan::new(&folder, state, report, now);
+    let end = scan.run(&mut segments)?;
+    let spare = segments.get(end.segment + 1).map(|segment| (segment.number, segment.length));
+    segments.truncate(end.segment + 1);
     let journal = begin(&folder, &mut scan, &segments, &end)?;
     let house = House {
         spare,
-        current: journal.segment.number,
-        seals: std::mem::take(&mut scan.seals),
-        sealing: u64::MAX,
         wanted: None,
+        current: journal.segment.number,
+        free: free.iter().map(|segment| (segment.number, segment.length)).collect(),
+        state_number: highest,
+        deleted: Vec::new(),
+        unswept: settled.all().map(|held| held.file.number).collect(),
+        is_called: false,
         is_closed: false,
     };
-    let Scan { topics, groups, salt, .. } = scan;
+    let Scan { topics, groups, notes, producers, salt, report, .. } = scan;
     Ok(Shared {
         report,
         salt,
+        epoch: journal.epoch,
+        settling: Mutex::default(),
         journal: Mutex::new(journal),
         is_marked: AtomicBool::new(true),
         queue: Mutex::new(Queue::default()),
@@ -68,8 +77,15 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         tail: RwLock::new(Tail::new(options.tail_bytes)),
         topics: RwLock::new(topics),
         groups: RwLock::new(groups),
-        segments: RwLock::new(segments),
+        notes: RwLock::new(notes),
+        producers: RwLock::new(producers),
+        segments: RwLock::new(Arc::new(segments)),
+        settled: RwLock::new(Arc::new(settled)),
         indexes: Mutex::new(IndexCache::new(options.index_cache_bytes)),
+        buffers: Buffers::default(),
+        knows_holes: AtomicBool::new(true),
+        syncs: AtomicU64::new(0),
+        damage: Mutex::default(),
         making: Mutex::new(()),
         house: Mutex::new(house),
         house_changed: Condvar::new(),
@@ -79,6 +95,76 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         options,
         folder,
     })
+}
+
+/// The first segment of a new log.
+fn make_first(folder: &Folder, options: &Options) -> Result<(), LogError> {
+    let least = Segment::length_for(4 * frame::HEADER);
+    let salt = options.salt.unwrap_or_else(|| Random::from_entropy().next_u64());
+    let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0 };
+    folder.create_segment(1, options.first_segment_bytes.max(least), &header.encode())
+}
+
+fn damaged_state(folder: &Folder, name: &str) -> Damage {
+    let what = "a state file; another copy of it was used".to_owned();
+    Damage { file: folder.path(name), position: 0, length: 0, what }
+}
+
+/// Where no state was ever written, the journal is all there, from its first segment on.
+fn begin_state(folder: &Folder, numbers: &[u64], most: usize) -> Result<State, LogError> {
+    if numbers.first() != Some(&1) {
+        return Err(LogError::Unreadable {
+            what: format!(
+                "no state file in {} is readable, and the journal does not begin with its first \
+                 file: the names of the topics are not known; restore the folder from a copy",
+                folder.dir.display()
+            ),
+        });
+    }
+    let segments = lay_out(folder, numbers)?;
+    Ok(State::new(salt_of(folder, &segments)?, 1, most))
+}
+
+fn no_journal(folder: &Folder, first: u64) -> LogError {
+    LogError::Unreadable {
+        what: format!(
+            "{}: the journal's file {} is missing; restore the folder from a copy",
+            folder.dir.display(),
+            file_name(first, "journal")
+        ),
+    }
+}
+
+/// The settled files that the state names. Others were never finished, or are merged by now. One that
+/// is missing is damage; the rest stays readable.
+fn open_settled(
+    folder: &Folder,
+    state: &State,
+    now: i64,
+    report: &mut OpenReport,
+) -> Result<Settled, LogError> {
+    const HOUR: i64 = 60 * 60 * 1000;
+    let names = folder.names()?;
+    for name in &names {
+        let number = number_of(name, "settled");
+        if number.is_some_and(|number| !state.settled.iter().any(|file| file.number == number)) {
+            folder.remove(name)?;
+        }
+    }
+    let mut found = Vec::with_capacity(state.settled.len());
+    for file in &state.settled {
+        if names.binary_search(&file.name()).is_err() {
+            let (path, length) = (folder.path(&file.name()), file.length);
+            let what = "a settled file is missing".to_owned();
+            report.damage.push(Damage { file: path, position: 0, length, what });
+            continue;
+        }
+        let held = Held::new(*file);
+        // Whether tombstones are due in it is looked at in a while.
+        held.set_again_at(now.saturating_add(HOUR));
+        found.push(held);
+    }
+    Ok(Settled::new(found, state.next_settled))
 }
 
 fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, LogError> {
@@ -114,22 +200,10 @@ fn lay_out(folder: &Folder, numbers: &[u64]) -> Result<Vec<Segment>, LogError> {
             length.map_err(|error| LogError::io("measuring", &folder.path(&name), error))?;
         // Positions stay multiples of eight across files, whatever became of their lengths.
         let length = length - length % 8;
-        segments.push(Segment { number: *number, start, length });
+        segments.push(Segment { number: *number, start, length, first_sequence: 0 });
         start += length;
     }
     Ok(segments)
-}
-
-/// The latest segment whose state and index are good: how many segments that state covers, and it.
-fn last_state(folder: &Folder, segments: &[Segment]) -> Result<(usize, Option<State>), LogError> {
-    for (place, segment) in segments.iter().enumerate().rev() {
-        if let Some(state) = state::load(folder, segment.number)?
-            && index::load(folder, segment.number)?.is_some()
-        {
-            return Ok((place + 1, Some(state)));
-        }
-    }
-    Ok((0, None))
 }
 
 /// The log's salt, which each segment's header has. The first one has had it from the moment that it
@@ -177,25 +251,28 @@ fn begin(
         at,
         // Numbers of frames that may have been written after the end are never given again.
         next_sequence: (scan.expected.max(scan.highest + 1) | 0xffff_ffff) + 1,
+        durable: scan.expected,
+        is_dirty: false,
         jump_from: Some(scan.expected),
         epoch: scan.epoch + 1,
         salt: scan.salt,
-        written: std::mem::take(&mut scan.written),
+        pool: Vec::new(),
     };
-    if header_of(folder, &segment)?.is_none() {
+    if header_of(folder, &segment)?.is_none_or(|header| header.number != segment.number) {
         let first = journal.next_sequence;
         let (number, salt, epoch) = (segment.number, journal.salt, journal.epoch);
         let header = SegmentHeader { number, salt, first_sequence: first, epoch };
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
     }
     rewrite_unproven(scan, segment, file.as_ref(), at).map_err(failed)?;
+    // The next frame tells that all before it is durable.
+    file.sync_data().map_err(failed)?;
     if !journal.has_room(0) {
-        // The next commit leaves this segment, and jumps there; what is in it is durable now.
-        file.sync_data().map_err(failed)?;
+        // The next commit leaves this segment, and jumps there.
         return Ok(journal);
     }
     let frames = journal.frames(2 * frame::HEADER, Kind::Open);
-    journal.write(frames).map_err(|error| match error {
+    journal.write(frames, true).map_err(|error| match error {
         crate::journal::WriteError::Write(error) | crate::journal::WriteError::Sync(error) => {
             failed(error)
         }

@@ -61,7 +61,7 @@ impl Prepared {
 
 impl Shared {
     /// What the committer is given of an append, and the bytes that its frames take.
-    pub(crate) fn prepare(&self, append: Append) -> Result<(Work, usize), LogError> {
+    pub(crate) fn prepare(&self, mut append: Append) -> Result<(Work, usize), LogError> {
         let bytes = append.batches.iter().map(|(_, batch)| batch.len()).sum::<usize>();
         if bytes > self.options.max_append_bytes {
             return Err(LogError::invalid(format!(
@@ -73,7 +73,7 @@ impl Shared {
             && append.offsets.is_empty()
             && append.notes.is_empty()
             && append.conditions.is_empty();
-        if is_one && let Some((name, bytes)) = append.batches.into_iter().next() {
+        if is_one && let Some((name, bytes)) = append.batches.pop() {
             let partition = Arc::clone(read(&self.topics).find(&name)?);
             let batch = RecordBatch::parse(bytes)?;
             let span = frame::span(batch.bytes().len());

@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 
-use crate::LogError;
+use crate::batch::MAX_TIMESTAMP_AT;
 use crate::codec::Cursor;
+use crate::commit::MOST_STRETCH;
 use crate::frame::{ALIGN, HEADER, Header, Kind};
 use crate::groups::{Groups, Position};
-use crate::housekeep::{SealJob, State};
-use crate::journal::Written;
+use crate::journal::SENTINEL;
+use crate::notes::Notes;
+use crate::partition::Stretch;
+use crate::producers::{Producers, Sequenced};
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
-use crate::topics::{Creation, Entry, Topics};
+use crate::state::State;
+use crate::topics::{TopicRecord, Topics};
+use crate::{LogError, Note, RecordBatch};
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +23,6 @@ pub struct OpenReport {
     pub cut: Vec<Cut>,
     /// What is damaged although it was durable once.
     pub damage: Vec<Damage>,
-    /// How many index files were missing or damaged, and were made again.
-    pub rebuilt: usize,
 }
 
 /// Bytes at the journal's end that were not a whole commit.
@@ -55,8 +58,12 @@ pub(crate) struct Scan<'a> {
     pub(crate) salt: u64,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
+    pub(crate) notes: Notes,
+    pub(crate) producers: Producers,
     pub(crate) report: OpenReport,
     pub(crate) epoch: u32,
+    /// Partitions with lower ids, where they are not there, were deleted.
+    known_ids: u32,
     /// The sequence that the next frame should have.
     pub(crate) expected: u64,
     /// The highest sequence that was seen anywhere.
@@ -67,12 +74,11 @@ pub(crate) struct Scan<'a> {
     pub(crate) unproven: Option<(u64, usize)>,
     /// The frames of an append whose last frame has not come yet.
     group: Vec<(Header, usize, bool)>,
-    /// Frames with records in the segment at hand.
-    pub(crate) written: Vec<Written>,
-    pub(crate) seals: Vec<SealJob>,
     /// Headers that could not be read: where in the journal, and how many bytes.
     lost: Vec<(u64, u64)>,
     was_closed: bool,
+    /// The time now, in milliseconds.
+    now: i64,
 }
 
 /// Where the journal goes on.
@@ -85,65 +91,76 @@ pub(crate) struct End {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(folder: &'a Folder, state: State, report: OpenReport) -> Self {
-        let mut topics = Topics::default();
-        for creation in &state.topics {
-            // A state file's checksum was good, so that its topics are in order.
-            let _ = topics.insert(creation);
-        }
-        for (partition, end) in topics.partitions().iter().zip(&state.ends) {
-            partition.recover_end(*end);
+    pub(crate) fn new(folder: &'a Folder, state: State, report: OpenReport, now: i64) -> Self {
+        let mut topics = Topics::new(state.salt, state.next_partition);
+        state.topics.into_iter().for_each(|record| drop(topics.put(record)));
+        for (id, earliest, end) in state.bounds {
+            topics.by_id(id).into_iter().for_each(|partition| partition.recover(earliest, end));
         }
         let mut groups = Groups::default();
         state.positions.into_iter().for_each(|position| groups.set(position));
+        let mut notes = Notes::default();
+        state.notes.into_iter().for_each(|note| notes.set(note));
         Self {
             folder,
             salt: state.salt,
             topics,
             groups,
+            notes,
+            producers: state.producers,
             report,
             epoch: state.epoch,
-            expected: state.next_sequence,
-            highest: state.next_sequence,
-            synced: state.next_sequence,
+            known_ids: state.next_partition,
+            expected: state.first_sequence,
+            highest: state.first_sequence,
+            synced: state.first_sequence,
             unproven: None,
             group: Vec::new(),
-            written: Vec::new(),
-            seals: Vec::new(),
             lost: Vec::new(),
             was_closed: false,
+            now,
         }
     }
 
     /// Takes up the frames of `segments`, from the first on, until the journal ends.
-    pub(crate) fn run(&mut self, segments: &[Segment]) -> Result<End, LogError> {
+    pub(crate) fn run(&mut self, segments: &mut [Segment]) -> Result<End, LogError> {
         let mut end = End { segment: 0, at: segment::HEADER as usize };
-        let mut bytes = self.bytes_of(segments.first())?;
-        for (place, segment) in segments.iter().enumerate() {
-            self.check_segment_header(segment, &bytes)?;
-            let next = self.bytes_of(segments.get(place + 1))?;
-            let at = self.scan_segment(segment, &bytes, &next);
+        let (mut bytes, mut next) = (Vec::new(), Vec::new());
+        self.read_into(segments.first(), &mut bytes)?;
+        for place in 0..segments.len() {
+            self.read_into(segments.get(place + 1), &mut next)?;
+            let Some(segment) = segments.get_mut(place) else { break };
+            segment.first_sequence = self.expected;
+            let segment = *segment;
+            self.check_segment_header(&segment, &bytes)?;
+            let at = self.scan_segment(&segment, &bytes, &next);
             end = End { segment: place, at };
             if !self.goes_on(&next) {
                 self.drop_group(&mut end);
-                self.cut(segment, &bytes, end.at)?;
-                for spare in segments.iter().skip(place + 1) {
-                    let spare_bytes = self.bytes_of(Some(spare))?;
-                    self.cut(spare, &spare_bytes, 0)?;
+                self.cut(&segment, &bytes, end.at)?;
+                for later in segments.iter().skip(place + 1) {
+                    self.read_into(Some(later), &mut next)?;
+                    self.cut_later(later, &next)?;
                 }
                 break;
             }
-            self.leave(segment);
-            bytes = next;
+            std::mem::swap(&mut bytes, &mut next);
         }
         self.skip_lost();
         Ok(end)
     }
 
-    fn bytes_of(&self, segment: Option<&Segment>) -> Result<Vec<u8>, LogError> {
-        let Some(segment) = segment else { return Ok(Vec::new()) };
+    fn read_into(&self, segment: Option<&Segment>, bytes: &mut Vec<u8>) -> Result<(), LogError> {
+        let Some(segment) = segment else {
+            bytes.clear();
+            return Ok(());
+        };
         let file = self.folder.segment(segment.number)?;
-        self.folder.read_all(&file_name(segment.number, "journal"), file.as_ref())
+        bytes.resize(crate::codec::size(segment.length), 0);
+        let read = segment::read_full(file.as_ref(), bytes, 0);
+        let read = read.map_err(|error| LogError::io("reading", &self.path_of(segment), error))?;
+        bytes.truncate(read);
+        Ok(())
     }
 
     fn path_of(&self, segment: &Segment) -> PathBuf {
@@ -289,27 +306,77 @@ impl<'a> Scan<'a> {
         good: bool,
     ) -> Option<()> {
         match header.kind {
-            Kind::Batch => {
-                let partition = self.topics.by_id(header.partition)?;
-                let entry = Entry {
-                    offset: header.base,
-                    position: segment.start + at as u64,
-                    count: header.count,
-                    length: header.length,
-                };
-                partition.recover_end(header.base.checked_add(u64::from(header.count))?);
-                partition.shown().entries.push_back(entry);
-                self.written.push(Written { partition: header.partition, entry });
-            }
+            Kind::Batch => return self.apply_batch(segment, header, body, at, good),
             Kind::Offsets if good => {
                 let positions = Position::decode_all(body)?;
                 positions.into_iter().for_each(|position| self.groups.set(position));
             }
-            Kind::Topic if good => {
-                let creation = Creation::decode(&mut Cursor::new(body))?;
-                self.topics.insert(&creation)?;
+            Kind::Notes if good => {
+                Note::decode_all(body)?.into_iter().for_each(|note| self.notes.set(note));
             }
-            Kind::Offsets | Kind::Topic | Kind::Mark | Kind::Open | Kind::Close => {}
+            Kind::Created if good => {
+                drop(self.topics.put(TopicRecord::decode_v1(&mut Cursor::new(body))?));
+            }
+            Kind::Topic if good => {
+                drop(self.topics.put(TopicRecord::decode(&mut Cursor::new(body))?));
+            }
+            Kind::Deleted if good => {
+                let gone = self.topics.remove(Cursor::new(body).text()?);
+                let ids: Vec<_> = gone.iter().map(|partition| partition.id).collect();
+                self.groups.forget_partitions(&ids);
+                ids.iter().for_each(|id| self.producers.forget_partition(*id));
+            }
+            Kind::Trim => {
+                let partition = self.topics.by_id(header.partition);
+                partition.into_iter().for_each(|it| it.recover(header.base, header.base));
+            }
+            Kind::Offsets
+            | Kind::Notes
+            | Kind::Created
+            | Kind::Topic
+            | Kind::Deleted
+            | Kind::Mark
+            | Kind::Open
+            | Kind::Close
+            | Kind::Lost => {}
+        }
+        Some(())
+    }
+
+    fn apply_batch(
+        &mut self,
+        segment: &Segment,
+        header: &Header,
+        body: &[u8],
+        at: usize,
+        good: bool,
+    ) -> Option<()> {
+        let next = header.base.checked_add(u64::from(header.count))?;
+        let Some(partition) = self.topics.by_id(header.partition) else {
+            self.topics.skip_id(header.partition);
+            // A topic that was deleted leaves batches behind.
+            return (header.partition < self.known_ids).then_some(());
+        };
+        let mut shown = partition.shown();
+        let before = shown.stretches.back().map_or(self.now, |last| last.max_timestamp);
+        let max_timestamp = if good { newest_of(body, self.now) } else { before };
+        let end = shown.end;
+        let stretch = Stretch {
+            offset: header.base,
+            next,
+            position: segment.start + at as u64,
+            bytes: u32::try_from(header.span()).unwrap_or(u32::MAX),
+            max_timestamp,
+        };
+        shown.push(stretch, MOST_STRETCH);
+        // The state may know of a later end.
+        shown.end = end.max(next);
+        let end = shown.end;
+        drop(shown);
+        partition.set_next(end);
+        if good && let Some(sequenced) = sequenced_of(body) {
+            let now = u64::try_from(max_timestamp).unwrap_or(0);
+            self.producers.note(header.partition, &sequenced, header.base, next, now);
         }
         Some(())
     }
@@ -331,7 +398,7 @@ impl<'a> Scan<'a> {
                 header.partition
             ),
             (Kind::Offsets, _) => format!("committed offsets of groups (sequence {sequence})"),
-            (Kind::Topic, _) => format!("the creation of a topic (sequence {sequence})"),
+            (Kind::Topic | Kind::Created, _) => format!("a topic (sequence {sequence})"),
             (kind, _) => format!("a frame of kind {kind:?} (sequence {sequence})"),
         }
     }
@@ -345,14 +412,45 @@ impl<'a> Scan<'a> {
         self.group.clear();
     }
 
-    /// Keeps what lies after the journal's end in a file of its own, then makes it zeros.
+    /// Keeps what was begun after the journal's end in a file of its own, then makes it zeros. What
+    /// lies there from an earlier use of the file stays.
     fn cut(&mut self, segment: &Segment, bytes: &[u8], at: usize) -> Result<(), LogError> {
+        let newest = self.newest_after(bytes, at);
         let rest = bytes.get(at..).unwrap_or_default();
+        let is_clean = is_untouched(rest, self.salt, self.expected);
+        let torn = if is_clean { at } else { at + torn_bytes(rest, self.salt) };
+        self.cut_to(segment, bytes, at, newest.max(torn))
+    }
+
+    /// As [`Scan::cut`] for a segment that the journal never came to.
+    fn cut_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
+        let from = segment::HEADER as usize;
+        let to = self.newest_after(bytes, from);
+        self.cut_to(segment, bytes, from, to)
+    }
+
+    /// Where the last frame ends that was begun after the journal's end.
+    fn newest_after(&mut self, bytes: &[u8], from: usize) -> usize {
+        let mut end = from;
+        for (at, header) in good_headers(bytes, from.next_multiple_of(ALIGN), self.salt) {
+            if header.sequence >= self.expected {
+                self.highest = self.highest.max(header.sequence);
+                end = end.max(at.saturating_add(header.span()).min(bytes.len()));
+            }
+        }
+        end
+    }
+
+    fn cut_to(
+        &mut self,
+        segment: &Segment,
+        bytes: &[u8],
+        at: usize,
+        to: usize,
+    ) -> Result<(), LogError> {
+        let rest = bytes.get(at..to).unwrap_or_default();
         let used = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let Some(tail) = rest.get(..used).filter(|tail| !tail.is_empty()) else { return Ok(()) };
-        for (_, header) in good_headers(bytes, at.next_multiple_of(ALIGN), self.salt) {
-            self.highest = self.highest.max(header.sequence);
-        }
         let kept = format!("{:020}-{at:012}.cut", segment.number);
         self.folder.write_file(&kept, tail)?;
         let file = self.folder.segment(segment.number)?;
@@ -369,28 +467,14 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Leaves a segment that the journal went on after.
-    fn leave(&mut self, segment: &Segment) {
-        let state = State {
-            salt: self.salt,
-            next_sequence: self.expected,
-            epoch: self.epoch,
-            topics: self.topics.creations(),
-            ends: self.topics.partitions().iter().map(|partition| partition.next()).collect(),
-            positions: self.groups.positions(),
-        };
-        let written = std::mem::take(&mut self.written);
-        self.seals.push(SealJob { segment: *segment, written, state });
-    }
-
     /// Offsets that may have been lost with unreadable headers are never given again: a partition
     /// without a later frame goes on after as many as the lost bytes can have held.
     fn skip_lost(&mut self) {
         for (position, length) in &self.lost {
             for partition in self.topics.partitions() {
-                let last = partition.shown().entries.back().map(|entry| entry.position);
+                let last = partition.shown().stretches.back().map(|last| last.position);
                 if last.is_none_or(|last| last < *position) {
-                    partition.recover_end(partition.next().saturating_add(*length));
+                    partition.recover(0, partition.next().saturating_add(*length));
                 }
             }
         }
@@ -407,9 +491,43 @@ pub(crate) fn good_headers(
     words
         .enumerate()
         // A header's first bytes are its checksum and its body's; zeros are what was never written.
-        .filter(|(_, word)| *word != [0; ALIGN])
+        .filter(|(_, word)| **word != [0; ALIGN])
         .filter_map(move |(index, _)| {
             let at = from + index * ALIGN;
             Some((at, Header::parse(bytes.get(at..)?, salt)?))
         })
+}
+
+/// Whether nothing was begun at the front of `bytes`: there are the zeros that follow each commit, or
+/// a frame from an earlier use of the file.
+fn is_untouched(bytes: &[u8], salt: u64, expected: u64) -> bool {
+    let front = bytes.get(..SENTINEL).unwrap_or(bytes);
+    front.iter().all(|byte| *byte == 0)
+        || Header::parse(bytes, salt).is_some_and(|header| header.sequence < expected)
+}
+
+/// How many bytes of a torn commit are at the front of `bytes`, as far as one can tell: a whole frame
+/// by its header, or what lies before the next good header, within a page.
+fn torn_bytes(bytes: &[u8], salt: u64) -> usize {
+    const PAGE: usize = 4096;
+    let most = PAGE.min(bytes.len());
+    match Header::parse(bytes, salt) {
+        Some(header) => header.span().min(bytes.len()),
+        None => good_headers(bytes, ALIGN, salt).next().map_or(most, |(at, _)| at.min(most)),
+    }
+}
+
+/// The time by which a batch expires.
+fn newest_of(body: &[u8], now: i64) -> i64 {
+    let bytes = body.get(MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8).and_then(|b| b.try_into().ok());
+    match bytes.map_or(-1, i64::from_be_bytes) {
+        time if time < 0 => now,
+        time => time.min(now),
+    }
+}
+
+/// What the header of a batch says of its idempotent producer.
+fn sequenced_of(body: &[u8]) -> Option<Sequenced> {
+    let batch = RecordBatch::header_of(body)?;
+    Sequenced::of(&batch).ok().flatten()
 }

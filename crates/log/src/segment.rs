@@ -196,6 +196,13 @@ impl Folder {
         }
     }
 
+    /// Removes the file of a segment that is settled.
+    pub(crate) fn remove_segment(&self, number: u64) -> Result<(), LogError> {
+        self.remove(&file_name(number, "journal"))?;
+        self.forget(FileKind::Journal, number);
+        Ok(())
+    }
+
     /// Uses the file of segment `old`, which is settled, for the segment `number`. Its bytes stay:
     /// their sequences tell that they are old.
     pub(crate) fn recycle_segment(&self, old: u64, number: u64) -> Result<(), LogError> {

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use dhara_world::disk::Lock;
 
+use crate::buffers::Buffers;
 use crate::commit::{Pending, Work};
 use crate::groups::Groups;
 use crate::house::House;
@@ -12,13 +13,16 @@ use crate::notes::Notes;
 use crate::producers::Producers;
 use crate::segment::{Folder, Segment};
 use crate::settled::{IndexCache, Settled};
-use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Condvar, Mutex, RwLock, lock};
 use crate::tail::Tail;
 use crate::ticket::Completer;
 use crate::topics::Topics;
 use crate::watch::WatchEnd;
-use crate::{LogError, OpenReport, Options, Ticket};
+use crate::{Damage, LogError, OpenReport, Options, Ticket};
+
+/// How many damaged places are remembered: more tell nobody more.
+const MOST_DAMAGE: usize = 1000;
 
 /// The parts of a log. Locks are taken in the order of the fields.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) folder: Folder,
     pub(crate) report: OpenReport,
     pub(crate) salt: u64,
+    pub(crate) epoch: u32,
     /// Held while files are settled, merged or given back: one such work at a time.
     pub(crate) settling: Mutex<()>,
     pub(crate) journal: Mutex<Journal>,
@@ -45,6 +50,12 @@ pub(crate) struct Shared {
     /// What is no longer in the journal.
     pub(crate) settled: RwLock<Arc<Settled>>,
     pub(crate) indexes: Mutex<IndexCache>,
+    pub(crate) buffers: Buffers,
+    /// Whether the file system gives back space inside of a file.
+    pub(crate) knows_holes: AtomicBool,
+    pub(crate) syncs: AtomicU64,
+    /// What was found damaged since the log was opened.
+    pub(crate) damage: Mutex<Vec<Damage>>,
     /// Held while a segment is made ready.
     pub(crate) making: Mutex<()>,
     pub(crate) house: Mutex<House>,
@@ -108,6 +119,16 @@ impl Shared {
         let room = Vec::with_capacity(queue.waiting.len().min(4096));
         let waiting = std::mem::replace(&mut queue.waiting, room);
         (waiting, std::mem::take(&mut queue.completer))
+    }
+
+    /// Remembers what was found damaged, once.
+    pub(crate) fn note_damage(&self, found: Vec<Damage>) {
+        let mut known = lock(&self.damage);
+        for damage in found {
+            if known.len() < MOST_DAMAGE && !known.contains(&damage) {
+                known.push(damage);
+            }
+        }
     }
 
     /// Why the log takes no more appends.

@@ -1,12 +1,12 @@
 //! Waiting for new records of many partitions, without polling.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::LogError;
-use crate::sync::lock;
-use crate::topics::Partition;
+use crate::partition::Partition;
+use crate::sync::{Condvar, Mutex, lock, wait};
 
 /// Tells which of a set of partitions have new records.
 ///
@@ -88,7 +88,7 @@ impl Watch {
             if let Some(result) = inner.take() {
                 return result;
             }
-            inner = self.state.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = wait(&self.state.changed, inner);
         }
     }
 

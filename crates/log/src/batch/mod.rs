@@ -114,6 +114,14 @@ impl RecordBatch {
         Ok(Self { bytes, count: last.saturating_add(1) })
     }
 
+    /// The header of a batch alone, where `bytes` begin with one: it answers everything but for
+    /// records.
+    pub(crate) fn header_of(bytes: &[u8]) -> Option<Self> {
+        let header = bytes.get(..HEADER_LENGTH)?;
+        let last = u32::try_from(be_i32(header, 23)?).ok()?;
+        Some(Self { bytes: Bytes::copy_from_slice(header), count: last.saturating_add(1) })
+    }
+
     /// Splits bytes that hold one batch after another.
     pub fn split(mut bytes: Bytes) -> Result<Vec<Self>, LogError> {
         let mut batches = Vec::new();
@@ -224,27 +232,6 @@ impl RecordBatch {
     /// one. It stands in the place of the base timestamp, and the records' own are relative to it.
     pub fn delete_horizon(&self) -> Option<i64> {
         (self.attributes() & DELETE_HORIZON_BIT != 0).then(|| self.base_timestamp())
-    }
-
-    /// Whether the batch belongs to a transaction.
-    pub fn is_transactional(&self) -> bool {
-        self.attributes() & 0x10 != 0
-    }
-
-    /// The id of the idempotent producer that made the batch; -1 where none did.
-    pub fn producer_id(&self) -> i64 {
-        be_i64(&self.bytes, 43).unwrap_or(-1)
-    }
-
-    /// The epoch of the producer when it made the batch; -1 where it has none.
-    pub fn producer_epoch(&self) -> i16 {
-        let epoch = self.bytes.get(51..53).and_then(|bytes| bytes.try_into().ok());
-        epoch.map_or(-1, i16::from_be_bytes)
-    }
-
-    /// The producer's sequence of the first record; -1 where it counts none.
-    pub fn base_sequence(&self) -> i32 {
-        be_i32(&self.bytes, 53).unwrap_or(-1)
     }
 
     /// The producer's sequence of the last record: after `i32::MAX` follows 0. It is -1 where the

@@ -285,6 +285,8 @@ impl IndexBuilder {
             }
         }
         self.index.ends = ends;
+        self.index.runs.shrink_to_fit();
+        self.index.blocks.shrink_to_fit();
         self.index
     }
 }

@@ -12,9 +12,8 @@ mod writer;
 mod tests;
 
 pub(crate) use cache::IndexCache;
-pub(crate) use file::{HEADER, SettledFile, read_header};
-pub(crate) use index::{BLOCK, Run, SettledIndex};
-pub(crate) use scan::{Found, Frames};
+pub(crate) use file::{HEADER, SettledFile};
+pub(crate) use index::SettledIndex;
 pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
 

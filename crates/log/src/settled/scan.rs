@@ -16,7 +16,7 @@ use crate::segment::{Folder, read_full};
 
 const WINDOW: u64 = 1 << 20;
 /// The timestamp of a frame without one, or whose body is damaged.
-const NO_TIMESTAMP: i64 = i64::MIN;
+pub(crate) const NO_TIMESTAMP: i64 = i64::MIN;
 
 /// What lies next in a settled file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,7 +71,8 @@ impl SettledWriter {
     }
 
     /// Adds a whole frame with its padding. Frames come in the order of their partitions' ids, and
-    /// those of a partition in the order of their offsets.
+    /// those of a partition in the order of their offsets. One without a batch has
+    /// [`NO_TIMESTAMP`](super::NO_TIMESTAMP).
     pub(crate) fn push(
         &mut self,
         header: &Header,

@@ -83,6 +83,11 @@ impl History {
         self.ops.len()
     }
 
+    /// The changes, in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
     /// Whether there was no change.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
