@@ -24,6 +24,9 @@ pub(crate) fn hash_key(seed: u64, key: &[u8]) -> u128 {
     SipHasher24::new_with_keys(seed, 0x6468_6172_612d_6b65).hash(key).into()
 }
 
+/// A batch whose records take more than this is not looked into for its keys.
+const MOST_DECOMPRESSED: usize = 64 << 20;
+
 /// Notes the keys of a batch; `shift` is what its records' offsets will have been moved by.
 pub(crate) fn insert_keys(
     keys: &mut KeyOffsets,
@@ -31,7 +34,7 @@ pub(crate) fn insert_keys(
     batch: &RecordBatch,
     shift: u64,
 ) -> Result<(), LogError> {
-    for record in batch.records()? {
+    for record in batch.records_within(MOST_DECOMPRESSED)? {
         let record = record?;
         if let Some(key) = &record.key {
             keys.insert(hash_key(seed, key), record.offset.wrapping_add(shift))?;

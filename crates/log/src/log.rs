@@ -52,9 +52,9 @@ impl Log {
         self.shared.stats()
     }
 
-    /// Tells this log from every other: it was chosen at random when the log was made.
+    /// Tells this log from every other: it follows from a number that was drawn when the log was made.
     pub fn id(&self) -> u64 {
-        self.shared.salt
+        read(&self.shared.topics).log_id()
     }
 
     /// Counts the openings of this log: it is higher each time.

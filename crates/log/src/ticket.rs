@@ -170,7 +170,9 @@ impl Completer {
 
     /// Tells all tickets without a result that this is what became of them.
     pub(crate) fn end(&self, error: LogError) {
-        self.change(|slots| drop(slots.ended.get_or_insert(error)));
+        self.change(|slots| {
+            slots.ended.get_or_insert(error);
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut Slots)) {

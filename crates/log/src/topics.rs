@@ -7,6 +7,7 @@ use bytes::BufMut;
 
 use crate::codec::{Cursor, put_list, put_text};
 use crate::config::TopicConfig;
+use crate::keys::hash_key;
 use crate::partition::{Partition, TopicPartition};
 use crate::LogError;
 
@@ -117,13 +118,15 @@ pub(crate) struct Topics {
     by_id: HashMap<u32, Arc<Partition>>,
     /// The id that the next partition gets; none is given twice.
     next_id: u32,
-    /// Makes the ids of this log's topics others than those of every other log.
-    salt: u64,
+    /// Tells this log from every other.
+    log_id: u64,
 }
 
 impl Topics {
     pub(crate) fn new(salt: u64, next_id: u32) -> Self {
-        Self { salt, next_id, ..Self::default() }
+        // The salt itself is for nobody to know.
+        let log_id = (hash_key(salt, b"the log") >> 64) as u64;
+        Self { log_id, next_id, ..Self::default() }
     }
 
     /// Takes a topic as it is from now on: a new one, or another state of one that is there. Gives
@@ -166,6 +169,10 @@ impl Topics {
             partition.set_deleted();
         }
         topic.partitions
+    }
+
+    pub(crate) fn log_id(&self) -> u64 {
+        self.log_id
     }
 
     pub(crate) fn next_id(&self) -> u32 {
@@ -214,7 +221,7 @@ impl Topics {
         let first = record.ids.first().map_or(0, |(first, _)| *first);
         TopicInfo {
             name: Arc::clone(&record.name),
-            id: (u128::from(self.salt) << 64) | u128::from(first),
+            id: (u128::from(self.log_id) << 64) | u128::from(first),
             partitions: record.count(),
             config: Arc::clone(&record.config),
             aliases: record.aliases.clone(),

@@ -17,6 +17,13 @@ pub(crate) use index::SettledIndex;
 pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
 
+#[cfg(test)]
+use file::read_header;
+#[cfg(test)]
+use index::{BLOCK, Run};
+#[cfg(test)]
+use scan::{Found, Frames, NO_TIMESTAMP};
+
 use crate::LogError;
 pub(crate) use crate::partition::Stretch;
 use crate::recovery::Damage;
