@@ -41,8 +41,8 @@ fn records(batch: Bytes) -> Vec<Record> {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16).unwrap()).collect();
-    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+    let digit_pairs = (0..text.len()).step_by(2).map(|at| text.get(at..at + 2).unwrap());
+    digit_pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
 #[test]
@@ -165,8 +165,7 @@ fn look_into(batch: Bytes, limit: usize) {
 #[test]
 fn changed_streams_give_records_or_an_error() {
     let seconds = std::env::var("DHARA_FUZZ_SECONDS").map_or(2, |text| text.parse().unwrap());
-    let seed = std::env::var("DHARA_FUZZ_SEED").map_or(11, |text| text.parse().unwrap());
-    let (random, began) = (Random::from_seed(seed), Instant::now());
+    let (random, began) = (Random::from_seed(11), Instant::now());
     let whole: Vec<_> = [sample(), large().slice(..20_000)]
         .iter()
         .flat_map(|batch| CODECS.map(|codec| (codec, codec.compress(batch.get(61..).unwrap()))))
