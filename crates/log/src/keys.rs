@@ -16,12 +16,15 @@ use crate::{LogError, RecordBatch};
 const PARTS: usize = 16;
 const SLOT_BYTES: usize = size_of::<Slot>();
 /// The slots that a part begins with.
-const FIRST_SLOTS: usize = 8;
+const FIRST_SLOTS: usize = 10;
 
 /// The hash by which `key` stands in a [`KeyOffsets`]. `seed` must be the same for all keys of a
-/// map; it is secret, and such as the log's salt.
+/// map. Who must not be able to make keys collide must not know it.
 pub(crate) fn hash_key(seed: u64, key: &[u8]) -> u128 {
-    SipHasher24::new_with_keys(seed, 0x6468_6172_612d_6b65).hash(key).into()
+    // The other half of SipHash's key keeps these hashes apart from whatever else a seed is used
+    // for.
+    const PURPOSE: u64 = u64::from_be_bytes(*b"last key");
+    SipHasher24::new_with_keys(seed, PURPOSE).hash(key).into()
 }
 
 /// A batch whose records take more than this is not looked into for its keys.
@@ -44,7 +47,7 @@ pub(crate) fn insert_keys(
 }
 
 /// The last offset of each key, by [`hash_key`]. It takes no memory while it is empty, then 24 bytes
-/// for each slot, of which at most seven eighths are full.
+/// for each slot, of which at most four fifths are full.
 #[derive(Debug, Default)]
 pub(crate) struct KeyOffsets {
     parts: Vec<Part>,
@@ -87,14 +90,24 @@ impl KeyOffsets {
     pub(crate) fn insert(&mut self, key: u128, offset: u64) -> Result<(), KeysFull> {
         // The last offset of all has no successor and is no record's.
         let wanted = Slot::new(key, offset.saturating_add(1));
-        if let Some(found) = self.slot_mut(key) {
-            found.next = found.next.max(wanted.next);
-            return Ok(());
+        if let Some(part) = self.parts.get_mut(part_of(key)) {
+            match part.find(key) {
+                Ok(at) => {
+                    part.raise(at, wanted.next);
+                    return Ok(());
+                }
+                Err(free) if part.has_room() => {
+                    part.fill(free, wanted);
+                    self.keys += 1;
+                    return Ok(());
+                }
+                Err(_) => {}
+            }
         }
-        self.make_room(key)?;
+        self.grow(part_of(key))?;
         if let Some(part) = self.parts.get_mut(part_of(key)) {
             part.put(wanted);
-            self.keys = self.keys.saturating_add(1);
+            self.keys += 1;
         }
         Ok(())
     }
@@ -102,7 +115,7 @@ impl KeyOffsets {
     /// The greatest offset that was noted for `key`.
     pub(crate) fn get(&self, key: u128) -> Option<u64> {
         let part = self.parts.get(part_of(key))?;
-        let found = part.slots.get(part.find(key)?)?;
+        let found = part.slots.get(part.find(key).ok()?)?;
         found.next.checked_sub(1)
     }
 
@@ -126,65 +139,65 @@ impl KeyOffsets {
         self.parts.capacity() * size_of::<Part>() + self.slots * SLOT_BYTES
     }
 
-    fn slot_mut(&mut self, key: u128) -> Option<&mut Slot> {
-        let part = self.parts.get_mut(part_of(key))?;
-        let at = part.find(key)?;
-        part.slots.get_mut(at)
-    }
-
-    /// Sees to it that the part of `key` has a free slot beyond the one that ends every search.
-    fn make_room(&mut self, key: u128) -> Result<(), KeysFull> {
+    /// Gives the part at `index` half as many slots again, or what the bound leaves to it.
+    fn grow(&mut self, index: usize) -> Result<(), KeysFull> {
         let full = KeysFull { keys: self.keys, most: self.most };
+        let list = PARTS * size_of::<Part>();
+        // While a part grows, its old slots and its new ones exist side by side.
+        let share = self.most.saturating_sub(list) / SLOT_BYTES / (PARTS + 1);
+        if share < FIRST_SLOTS {
+            return Err(full);
+        }
         if self.parts.is_empty() {
-            if PARTS * size_of::<Part>() > self.most {
-                return Err(full);
-            }
             self.parts = vec![Part::default(); PARTS];
         }
-        let taken = self.byte_len();
-        let Some(part) = self.parts.get_mut(part_of(key)) else { return Ok(()) };
+        let Some(part) = self.parts.get_mut(index) else { return Ok(()) };
         let have = part.slots.len();
-        if part.keys < have - have / 8 && part.keys + 1 < have {
-            return Ok(());
-        }
-        // Old and new slots exist side by side while they are copied.
-        let affordable = self.most.saturating_sub(taken) / SLOT_BYTES;
-        let wanted = (have + have / 2).max(FIRST_SLOTS).min(affordable);
-        if wanted < have + have / 8 + 2 {
+        let wanted = (have + have / 2).clamp(FIRST_SLOTS, share);
+        if wanted == have {
             return Err(full);
         }
         part.grow(wanted);
         self.slots = self.slots - have + wanted;
-        Ok(())
+        if part.has_room() { Ok(()) } else { Err(full) }
     }
 }
 
 impl Part {
-    /// Where `key` stands.
-    fn find(&self, key: u128) -> Option<usize> {
+    /// Whether a key more leaves a fifth of the slots free, so that searches stay short, and end.
+    fn has_room(&self) -> bool {
+        self.keys < self.slots.len() / 5 * 4
+    }
+
+    /// Where `key` stands, or else the free slot in which it would.
+    fn find(&self, key: u128) -> Result<usize, usize> {
         let mut at = self.home(key);
-        loop {
-            let slot = self.slots.get(at)?;
-            if slot.next == 0 {
-                return None;
-            }
+        while let Some(slot) = self.slots.get(at).filter(|slot| slot.next != 0) {
             if slot.key() == key {
-                return Some(at);
+                return Ok(at);
             }
             at = self.after(at);
+        }
+        Err(at)
+    }
+
+    fn raise(&mut self, at: usize, next: u64) {
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.next = slot.next.max(next);
         }
     }
 
-    /// Puts a key that is not there into the first free slot from its home on.
-    fn put(&mut self, wanted: Slot) {
-        let mut at = self.home(wanted.key());
-        while self.slots.get(at).is_some_and(|slot| slot.next != 0) {
-            at = self.after(at);
-        }
-        if let Some(slot) = self.slots.get_mut(at) {
+    fn fill(&mut self, free: usize, wanted: Slot) {
+        if let Some(slot) = self.slots.get_mut(free) {
             *slot = wanted;
             self.keys += 1;
         }
+    }
+
+    /// Puts in a key that is not there.
+    fn put(&mut self, wanted: Slot) {
+        let (Ok(free) | Err(free)) = self.find(wanted.key());
+        self.fill(free, wanted);
     }
 
     fn grow(&mut self, slots: usize) {
@@ -302,7 +315,7 @@ mod tests {
         };
         assert!(full.to_string().contains("1048576"), "{full}");
         let key_bytes = most / map.len();
-        assert!(key_bytes <= 40, "a key takes {key_bytes} bytes of the bound");
+        assert!(key_bytes <= 36, "a key takes {key_bytes} bytes of the bound");
         for offset in 0..inserted {
             assert_eq!(map.get(hash_key(7, &offset.to_le_bytes())), Some(offset));
         }
@@ -316,7 +329,7 @@ mod tests {
         let map = KeyOffsets::new(1 << 20);
         assert_eq!((map.byte_len(), map.len(), map.get(5)), (0, 0, None));
         assert!(KeyOffsets::new(0).insert(5, 0).is_err());
-        assert!(KeyOffsets::new(PARTS * size_of::<Part>()).insert(5, 0).is_err());
+        assert!(KeyOffsets::new(PARTS * (size_of::<Part>() + SLOT_BYTES)).insert(5, 0).is_err());
     }
 
     proptest! {

@@ -54,13 +54,17 @@ fn keys_and_values_are_slices_of_the_batch() {
 }
 
 #[test]
-fn compressed_batches_are_kept_but_not_looked_into() {
-    for (codec, name) in [(1, Compression::Gzip), (2, Compression::Snappy), (4, Compression::Zstd)]
-    {
+fn records_that_their_codec_never_wrote_are_refused() {
+    for (codec, name) in [
+        (1, Compression::Gzip),
+        (2, Compression::Snappy),
+        (3, Compression::Lz4),
+        (4, Compression::Zstd),
+    ] {
         let batch = RecordBatch::parse(changed(21, &[0, codec])).unwrap();
         assert_eq!(batch.compression(), name);
         let error = batch.records().unwrap_err().to_string();
-        assert!(error.contains("compressed"), "{error}");
+        assert!(error.contains(&format!("decompressed as {name:?}")), "{error}");
     }
 }
 
