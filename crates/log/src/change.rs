@@ -32,12 +32,23 @@ impl NewTopic {
 #[derive(Clone, Debug)]
 pub(crate) enum TopicChange {
     Create(NewTopic),
-    Delete { name: Arc<str> },
+    Delete {
+        name: Arc<str>,
+    },
     /// The topic has this many partitions from now on.
-    Grow { name: Arc<str>, partitions: u32 },
-    Configure { name: Arc<str>, config: TopicConfig },
+    Grow {
+        name: Arc<str>,
+        partitions: u32,
+    },
+    Configure {
+        name: Arc<str>,
+        config: TopicConfig,
+    },
     /// These are the other names from now on.
-    Rename { name: Arc<str>, aliases: Vec<Arc<str>> },
+    Rename {
+        name: Arc<str>,
+        aliases: Vec<Arc<str>>,
+    },
 }
 
 /// What a change comes to.

@@ -51,10 +51,6 @@ impl<'a> Cursor<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
-    pub(crate) fn u128(&mut self) -> Option<u128> {
-        self.array().map(u128::from_le_bytes)
-    }
-
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
@@ -66,7 +62,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// A list with its length of four bytes before it. Memory grows with what is really there.
-    pub(crate) fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let count = self.u32()?;
         let mut list = Vec::with_capacity(self.room_for(size_of::<T>()).min(count as usize));
         for _ in 0..count {

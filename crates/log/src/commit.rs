@@ -491,11 +491,8 @@ impl Commit<'_> {
 
     fn trim(&mut self, trims: Vec<(Arc<Partition>, u64)>) -> Appended {
         for (partition, earliest) in &trims {
-            let header = Header {
-                base: *earliest,
-                partition: partition.id,
-                ..Header::plain(Kind::Trim)
-            };
+            let header =
+                Header { base: *earliest, partition: partition.id, ..Header::plain(Kind::Trim) };
             self.frames.push(header, &[]);
         }
         self.effects.push(Effect::Trim(trims));

@@ -119,6 +119,7 @@ impl KeyOffsets {
         found.next.checked_sub(1)
     }
 
+    #[cfg(test)]
     /// Forgets every key for which `keep` does not hold; it is given the hash and the offset. The
     /// memory stays taken.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(u128, u64) -> bool) {
@@ -129,11 +130,13 @@ impl KeyOffsets {
         }
     }
 
+    #[cfg(test)]
     /// How many keys it holds.
     pub(crate) fn len(&self) -> usize {
         self.keys
     }
 
+    #[cfg(test)]
     /// How many bytes it takes.
     pub(crate) fn byte_len(&self) -> usize {
         self.parts.capacity() * size_of::<Part>() + self.slots * SLOT_BYTES
@@ -208,6 +211,7 @@ impl Part {
         }
     }
 
+    #[cfg(test)]
     /// Takes all keys out and puts those that stay in again, beginning behind a free slot: from
     /// there on every key is met before the ones that it pushed farther from their home.
     fn retain(&mut self, keep: &mut impl FnMut(u128, u64) -> bool) {

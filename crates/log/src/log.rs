@@ -120,7 +120,8 @@ impl Log {
     }
 
     fn found(&self, name: &str) -> Result<TopicInfo, LogError> {
-        self.topic(name).ok_or_else(|| LogError::Unknown { partition: TopicPartition::new(name, 0) })
+        self.topic(name)
+            .ok_or_else(|| LogError::Unknown { partition: TopicPartition::new(name, 0) })
     }
 
     /// The topic of this name or alias, where it exists.

@@ -14,7 +14,7 @@ use crate::partition::{Partition, Stretch};
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::{lock, read};
+use crate::sync::read;
 use crate::walk::{Met, Walk};
 
 /// What lies together is read together, up to this many bytes.
@@ -47,7 +47,7 @@ struct Compaction {
 impl Shared {
     /// Merges settled files where that is worth it; `false` where it is not.
     pub(crate) fn merge_step(&self) -> Result<bool, LogError> {
-        let _settling = lock(&self.settling);
+        let _settling = self.begin_settling()?;
         let settled = Arc::clone(&read(&self.settled));
         let now = i64::try_from(self.options.clock.now().as_millis()).unwrap_or(i64::MAX);
         let chosen = choose_compact(settled.files(Class::Compact), now)
@@ -121,8 +121,12 @@ impl Shared {
             Class::Plain => HashSet::new(),
             Class::Compact => self.compact_partitions(),
         };
-        let ids: BTreeSet<u32> =
-            inputs.files.iter().flat_map(|(_, index)| index.runs()).map(|run| run.partition).collect();
+        let ids: BTreeSet<u32> = inputs
+            .files
+            .iter()
+            .flat_map(|(_, index)| index.runs())
+            .map(|run| run.partition)
+            .collect();
         let mut again_at = NEVER;
         for id in ids {
             // A partition that is not there any more was deleted with its topic.
@@ -187,7 +191,9 @@ impl Shared {
                 let time = arrival(&batch, now);
                 let retained = match &mut compaction {
                     // What cannot be decoded stays.
-                    Some(compaction) => compaction.retain(&batch, salt, time).unwrap_or(Retained::All),
+                    Some(compaction) => {
+                        compaction.retain(&batch, salt, time).unwrap_or(Retained::All)
+                    }
                     None => Retained::All,
                 };
                 match retained {
@@ -253,7 +259,8 @@ impl Compaction {
             }
             let stays = time >= self.tombstones_before;
             if stays && self.tombstones_before != i64::MIN {
-                self.again_at = self.again_at.min(time.saturating_add(self.delay).saturating_add(1));
+                self.again_at =
+                    self.again_at.min(time.saturating_add(self.delay).saturating_add(1));
             }
             stays
         })

@@ -57,7 +57,7 @@ impl Default for Options {
             index_cache_bytes: 8 << 20,
             max_append_bytes: 64 << 20,
             max_queued_bytes: 128 << 20,
-            max_producers: 10_000,
+            max_producers: crate::producers::DEFAULT_MOST,
             max_key_bytes: 64 << 20,
             lazy_delay: Duration::from_millis(10),
             mark_delay: Duration::from_millis(200),

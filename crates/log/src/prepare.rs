@@ -48,8 +48,10 @@ impl Prepared {
             .offsets
             .iter()
             .map(|position| 16 + position.group.len() + position.committed.metadata.len());
-        let notes =
-            self.notes.iter().map(|note| 8 + note.name.len() + note.value.as_ref().map_or(0, Bytes::len));
+        let notes = self
+            .notes
+            .iter()
+            .map(|note| 8 + note.name.len() + note.value.as_ref().map_or(0, Bytes::len));
         batches.sum::<usize>() + frame::span(offsets.sum()) + frame::span(notes.sum())
     }
 

@@ -105,7 +105,8 @@ impl Shared {
                 Ok(Fetched { batches, next, end: plan.end })
             });
             match result {
-                Err(LogError::Damaged { .. } | LogError::Io { .. }) if !files.are_those_of(self) => {}
+                Err(LogError::Damaged { .. } | LogError::Io { .. })
+                    if !files.are_those_of(self) => {}
                 result => return result,
             }
         }
@@ -132,9 +133,16 @@ impl Shared {
             let first = shown.stretches.front().map_or(end, |first| first.offset);
             if offset >= first {
                 let found = newest(&shown, offset, max_bytes);
+                let next = found.first().map_or(end, |first| first.offset);
+                if next > offset && !partition.is_compacted() {
+                    return Err(missing(partition, offset, next));
+                }
                 let place = |stretch: Stretch| {
                     let pieces = tail.get(stretch.position, stretch.end());
-                    (stretch, pieces.map_or(Source::Journal, Source::Memory))
+                    (
+                        stretch,
+                        pieces.map_or(Source::Journal, |pieces| Source::Memory(small(pieces))),
+                    )
                 };
                 return Ok(Plan { stretches: found.into_iter().map(place).collect(), end });
             }
@@ -149,9 +157,7 @@ impl Shared {
         }
         let missing_to = stretches.first().map_or(first_in_journal, |(first, _)| first.offset);
         if missing_to > offset && !partition.is_compacted() {
-            let what = "its frames are missing from the log".to_owned();
-            let partition = partition.name.clone();
-            return Err(LogError::Damaged { partition, offset, next: missing_to, what });
+            return Err(missing(partition, offset, missing_to));
         }
         Ok(Plan { stretches, end })
     }
@@ -286,7 +292,10 @@ impl Shared {
         };
         let is_compact = matches!(source, Source::Settled(file) if file.class == Class::Compact);
         let walk = Walk::new(&bytes, self.salt, partition.id, first.offset, last.next);
-        batches.take(partition, walk.with_gaps(is_compact && bytes.len() as u64 == last.end() - first.position))
+        batches.take(
+            partition,
+            walk.with_gaps(is_compact && bytes.len() as u64 == last.end() - first.position),
+        )
     }
 
     pub(crate) fn read_settled(
@@ -327,7 +336,8 @@ impl Batches {
                         return Ok(());
                     }
                     self.left = self.left.saturating_sub(length);
-                    self.found.push(RecordBatch::parse_trusted(frame.slice(HEADER..HEADER + length))?);
+                    self.found
+                        .push(RecordBatch::parse_trusted(frame.slice(HEADER..HEADER + length))?);
                 }
                 Met::Lost { to, .. } if to <= self.offset => {}
                 Met::Lost { from, to, .. } => {
@@ -340,6 +350,21 @@ impl Batches {
         }
         Ok(())
     }
+}
+
+/// Few bytes are copied: a slow reader that holds them would hold the memory of a whole commit.
+fn small(pieces: Vec<Bytes>) -> Vec<Bytes> {
+    const FEW: usize = 4096;
+    let copy = |piece: Bytes| match piece.len() {
+        ..FEW => Bytes::copy_from_slice(&piece),
+        _ => piece,
+    };
+    pieces.into_iter().map(copy).collect()
+}
+
+fn missing(partition: &Partition, offset: u64, next: u64) -> LogError {
+    let what = "its frames are missing from the log".to_owned();
+    LogError::Damaged { partition: partition.name.clone(), offset, next, what }
 }
 
 fn check_range(partition: &Partition, shown: &Shown, offset: u64) -> Result<(), LogError> {
@@ -375,7 +400,9 @@ fn together(rest: &[(Stretch, Source)]) -> usize {
         let is_same = std::mem::discriminant(source) == std::mem::discriminant(other);
         let is_next = stretch.position == end;
         end = stretch.end();
-        is_same && is_next && (end - first.position <= MOST_AT_ONCE || stretch.position == first.position)
+        is_same
+            && is_next
+            && (end - first.position <= MOST_AT_ONCE || stretch.position == first.position)
     };
     rest.iter().take_while(follows).count()
 }

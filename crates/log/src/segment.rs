@@ -206,7 +206,8 @@ impl Folder {
     /// Uses the file of segment `old`, which is settled, for the segment `number`. Its bytes stay:
     /// their sequences tell that they are old.
     pub(crate) fn recycle_segment(&self, old: u64, number: u64) -> Result<(), LogError> {
-        let (from, to) = (self.path(&file_name(old, "journal")), self.path(&file_name(number, "journal")));
+        let (from, to) =
+            (self.path(&file_name(old, "journal")), self.path(&file_name(number, "journal")));
         let named = self.disk.rename(&from, &to);
         self.forget(FileKind::Journal, old);
         self.forget(FileKind::Journal, number);

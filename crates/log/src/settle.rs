@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::LogError;
 use crate::batch::MAX_TIMESTAMP_AT;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::partition::{Partition, Stretch};
@@ -14,7 +15,6 @@ use crate::shared::Shared;
 use crate::state::{self, State};
 use crate::sync::{lock, read, write};
 use crate::walk::{Met, Walk};
-use crate::LogError;
 
 /// What lies together is read together, up to this many bytes.
 const PIECE: u64 = 1 << 20;
@@ -38,7 +38,7 @@ impl Shared {
     /// Settles the oldest full files of the journal, where they are enough to be worth it or
     /// `is_forced`; `false` where there was nothing to do.
     pub(crate) fn settle_step(&self, is_forced: bool) -> Result<bool, LogError> {
-        let _settling = lock(&self.settling);
+        let _settling = self.begin_settling()?;
         let sealed = self.sealed_bytes();
         if sealed == 0 || (sealed < self.options.settle_bytes && !is_forced) {
             return Ok(false);
@@ -74,8 +74,9 @@ impl Shared {
         let mut files = Vec::new();
         for class in [Class::Plain, Class::Compact] {
             let mut writer = None;
-            let of_class =
-                partitions.iter().filter(|it| (class == Class::Compact) == compact.contains(&it.id));
+            let of_class = partitions
+                .iter()
+                .filter(|it| (class == Class::Compact) == compact.contains(&it.id));
             for partition in of_class {
                 let (earliest, stretches) = {
                     let shown = partition.shown();
@@ -157,7 +158,9 @@ impl Shared {
         let mut walk = Walk::new(&bytes, self.salt, partition.id, first.offset, last.next);
         while let Some(met) = walk.next() {
             match met {
-                Met::Batch { header, frame } if header.base + u64::from(header.count) > earliest => {
+                Met::Batch { header, frame }
+                    if header.base + u64::from(header.count) > earliest =>
+                {
                     writer.push(&header, &frame, timestamp_of(&frame, latest))?;
                 }
                 Met::Batch { .. } => {}

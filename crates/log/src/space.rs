@@ -8,7 +8,7 @@ use crate::partition::Partition;
 use crate::settled::{Class, Held, Settled};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::{lock, read};
+use crate::sync::{MutexGuard, lock, read};
 
 /// A partition that begins later than it did.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Trimmed {
 impl Shared {
     /// Gives back what lies in settled files below the earliest offsets, which are durable by now.
     pub(crate) fn give_back(&self, trims: &[Trimmed]) -> Result<(), LogError> {
-        let _settling = lock(&self.settling);
+        let _settling = self.begin_settling()?;
         let settled = Arc::clone(&read(&self.settled));
         for trimmed in trims {
             for class in [Class::Plain, Class::Compact] {
@@ -62,6 +62,15 @@ impl Shared {
         Ok(())
     }
 
+    /// Only one such work is done at a time, and none when the folder is another's.
+    pub(crate) fn begin_settling(&self) -> Result<MutexGuard<'_, ()>, LogError> {
+        let guard = lock(&self.settling);
+        match lock(&self.lock).is_some() {
+            true => Ok(guard),
+            false => Err(LogError::Closed),
+        }
+    }
+
     fn punch(&self, held: &Held, from: u64, to: u64) -> Result<(), LogError> {
         held.add_dead(to.saturating_sub(from));
         let file = self.folder.settled(held.file.number)?;
@@ -89,9 +98,9 @@ impl Shared {
         if dead.is_empty() {
             return Ok(());
         }
-        let alive = dead.iter().fold(settled.clone(), |left, held| {
-            left.replaced(std::slice::from_ref(held), None)
-        });
+        let alive = dead
+            .iter()
+            .fold(settled.clone(), |left, held| left.replaced(std::slice::from_ref(held), None));
         self.install_settled(alive)?;
         dead.iter().try_for_each(|held| self.remove_settled(held))
     }
@@ -110,7 +119,7 @@ impl Shared {
         if ids.is_empty() {
             return Ok(false);
         }
-        let _settling = lock(&self.settling);
+        let _settling = self.begin_settling()?;
         let settled = Arc::clone(&read(&self.settled));
         for held in settled.all() {
             let index = self.index_of(&settled, held)?;
@@ -126,7 +135,7 @@ impl Shared {
     /// when all were looked through.
     pub(crate) fn sweep_step(&self) -> Result<bool, LogError> {
         let Some(number) = lock(&self.house).unswept.pop() else { return Ok(false) };
-        let _settling = lock(&self.settling);
+        let _settling = self.begin_settling()?;
         let settled = Arc::clone(&read(&self.settled));
         let Some(held) = settled.all().find(|held| held.file.number == number) else {
             return Ok(true);

@@ -13,7 +13,7 @@ use crate::groups::Position;
 use crate::notes::Note;
 use crate::producers::Producers;
 use crate::segment::{Folder, file_name, number_of};
-use crate::settled::{Class, SettledFile};
+use crate::settled::SettledFile;
 use crate::topics::TopicRecord;
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
@@ -113,11 +113,6 @@ impl State {
             settled,
         };
         cursor.is_empty().then_some(state)
-    }
-
-    /// The settled files of one class, in order.
-    pub(crate) fn settled_of(&self, class: Class) -> impl Iterator<Item = &SettledFile> {
-        self.settled.iter().filter(move |file| file.class == class)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::SyncPolicy;
 use crate::shared::Shared;
 use crate::sync::{lock, read};
-use crate::SyncPolicy;
 
 /// How the log stands. Sizes are in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -22,7 +22,10 @@ pub struct Ticket(State);
 enum State {
     /// Refused before it was queued.
     Refused(LogError),
-    Queued { round: Arc<Round>, place: usize },
+    Queued {
+        round: Arc<Round>,
+        place: usize,
+    },
 }
 
 /// An append that is as durable as its topics promise.

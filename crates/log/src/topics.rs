@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::BufMut;
 
+use crate::LogError;
 use crate::codec::{Cursor, put_list, put_text};
 use crate::config::TopicConfig;
 use crate::keys::hash_key;
 use crate::partition::{Partition, TopicPartition};
-use crate::LogError;
 
 /// The most partitions that one log may have.
 pub const MAX_PARTITIONS: u32 = 1 << 20;
@@ -77,8 +77,8 @@ impl TopicRecord {
         let ids = cursor.list(|cursor| Some((cursor.u32()?, cursor.u32()?)))?;
         let growths = cursor.list(|cursor| Some(Growth { ends: cursor.list(Cursor::u64)? }))?;
         let aliases = cursor.list(|cursor| Some(Arc::from(cursor.text()?)))?;
-        let pairs = cursor
-            .list(|cursor| Some((cursor.text()?.to_owned(), cursor.text()?.to_owned())))?;
+        let pairs =
+            cursor.list(|cursor| Some((cursor.text()?.to_owned(), cursor.text()?.to_owned())))?;
         let config = Arc::new(TopicConfig::of_pairs(pairs.into_iter())?);
         let record = Self { name, ids, growths, aliases, config };
         record.is_sound().then_some(record)

@@ -127,37 +127,6 @@ fn both_copies_of_the_only_segment_header_gone_is_an_error_and_nothing_is_cut() 
 }
 
 #[test]
-fn index_and_state_files_that_are_missing_or_damaged_are_made_again() {
-    let disk = filled(200);
-    let all = disk.contents();
-    let names = |kind: &str| {
-        all.keys()
-            .filter(|path| path.extension().is_some_and(|e| e == kind))
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    let derived: Vec<PathBuf> = [names("index"), names("state")].concat();
-    assert!(derived.len() >= 4, "{derived:?}");
-    let expected = read_from(&open(&disk).unwrap(), &orders(0), 0);
-    for path in &derived {
-        let mut missing = all.clone();
-        missing.remove(path);
-        let mut damaged = all.clone();
-        damaged.get_mut(path).unwrap()[20] ^= 1;
-        for contents in [missing, damaged] {
-            let log = open(&SimDisk::holding(contents)).unwrap();
-            assert_eq!(log.report().damage, [], "{}", path.display());
-            assert_eq!(read_from(&log, &orders(0), 0), expected, "{}", path.display());
-            assert_eq!(append(&log, &orders(0), &["next"]).unwrap(), 100);
-        }
-    }
-    let journals =
-        all.into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "journal"));
-    let log = open(&SimDisk::holding(journals.collect())).unwrap();
-    assert_eq!(read_from(&log, &orders(0), 0), expected);
-}
-
-#[test]
 fn after_a_failed_sync_nothing_more_is_written_and_nothing_acked_is_missing() {
     let disk = SimDisk::new();
     let log = open(&disk).unwrap();

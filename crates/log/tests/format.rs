@@ -108,7 +108,7 @@ fn a_log_of_a_later_version_is_refused_with_the_file_and_both_versions() {
     for (path, bytes) in &mut contents {
         if path.extension().is_some_and(|extension| extension == "journal") {
             for at in [8, 512 + 8] {
-                *bytes.get_mut(at).unwrap() = 2;
+                *bytes.get_mut(at).unwrap() = 3;
             }
         }
     }
@@ -116,5 +116,5 @@ fn a_log_of_a_later_version_is_refused_with_the_file_and_both_versions() {
     let disk = SimDisk::holding(contents);
     let error = Log::open(Arc::new(disk), Path::new(DIR), Options::default()).unwrap_err();
     let told = error.to_string();
-    assert!(told.contains(".journal") && told.contains("version 2"), "{told}");
+    assert!(told.contains(".journal") && told.contains("version 3"), "{told}");
 }

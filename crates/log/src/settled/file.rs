@@ -48,6 +48,7 @@ impl SettledFile {
         self.length.saturating_sub(self.frames_end())
     }
 
+    #[cfg(test)]
     /// The bytes of one that is encoded.
     pub(crate) const ENCODED: usize = 36;
 
@@ -134,6 +135,7 @@ fn copies(folder: &Folder, number: u64) -> Result<[Copy; 2], LogError> {
     Ok([copy(0), copy(COPY)])
 }
 
+#[cfg(test)]
 /// The settled file with this number as its own header describes it, for when no state file does;
 /// `Ok(None)` where both copies are damaged, or are those of another file or log.
 pub(crate) fn read_header(

@@ -86,6 +86,7 @@ impl SettledIndex {
         blocks.iter().skip(from).take_while(fits).copied().collect()
     }
 
+    #[cfg(test)]
     /// The first block of a partition with a timestamp of at least `timestamp`.
     pub(crate) fn first_after(&self, partition: u32, timestamp: i64) -> Option<Stretch> {
         self.blocks(partition).find(|block| block.max_timestamp >= timestamp)

@@ -49,6 +49,7 @@ impl Class {
 pub(crate) struct Loaded {
     pub(crate) index: SettledIndex,
     /// Whether the index in the file is bad, so that this one was made from the frames.
+    #[cfg(test)]
     pub(crate) rebuilt: bool,
     /// What is not as it was written. Frames are looked at only where the index was rebuilt.
     pub(crate) damage: Vec<Damage>,
@@ -66,7 +67,12 @@ pub(crate) fn load(
 ) -> Result<Loaded, LogError> {
     let mut damage = file::check_header(folder, file, salt)?;
     if let Some(index) = index::read(folder, file, salt)? {
-        return Ok(Loaded { index, rebuilt: false, damage });
+        return Ok(Loaded {
+            index,
+            #[cfg(test)]
+            rebuilt: false,
+            damage,
+        });
     }
     damage.push(Damage {
         file: folder.path(&file.name()),
@@ -75,5 +81,10 @@ pub(crate) fn load(
         what: "the index of a settled file; it was made again from the frames".to_owned(),
     });
     let index = scan::rebuild(folder, file, salt, ends_before()?, &mut damage)?;
-    Ok(Loaded { index, rebuilt: true, damage })
+    Ok(Loaded {
+        index,
+        #[cfg(test)]
+        rebuilt: true,
+        damage,
+    })
 }
