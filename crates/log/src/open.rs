@@ -22,7 +22,11 @@ use crate::sync::{Condvar, Mutex, RwLock};
 use crate::tail::Tail;
 use crate::{Damage, LogError, Options};
 
-pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Shared, LogError> {
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: Options,
+) -> Result<Arc<Shared>, LogError> {
     let made = disk.create_dir_all(dir);
     made.map_err(|error| LogError::io("making the folder", dir, error))?;
     let lock = take_lock(disk.as_ref(), dir)?;
@@ -43,6 +47,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     let free = lay_out(&folder, &free.collect::<Vec<_>>())?;
     numbers.retain(|number| *number >= state.first_segment);
     let now = i64::try_from(options.clock.now().as_millis()).unwrap_or(i64::MAX);
+    let next_settled = state.next_settled;
     let settled = open_settled(&folder, &state, now, &mut report)?;
     let mut segments = lay_out(&folder, &numbers)?;
     if segments.is_empty() {
@@ -65,14 +70,15 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         is_closed: false,
     };
     let Scan { topics, groups, notes, producers, salt, report, .. } = scan;
-    Ok(Shared {
+    Ok(Arc::new_cyclic(|me| Shared {
+        me: me.clone(),
         report,
         salt,
         epoch: journal.epoch,
         settling: Mutex::default(),
         journal: Mutex::new(journal),
         is_marked: AtomicBool::new(true),
-        queue: Mutex::new(Queue::default()),
+        queue: Mutex::new(Queue::new(me.clone())),
         queue_changed: Condvar::new(),
         tail: RwLock::new(Tail::new(options.tail_bytes)),
         topics: RwLock::new(topics),
@@ -81,6 +87,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         producers: RwLock::new(producers),
         segments: RwLock::new(Arc::new(segments)),
         settled: RwLock::new(Arc::new(settled)),
+        next_settled: AtomicU64::new(next_settled),
         indexes: Mutex::new(IndexCache::new(options.index_cache_bytes)),
         buffers: Buffers::default(),
         knows_holes: AtomicBool::new(true),
@@ -94,7 +101,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         lock: Mutex::new(Some(lock)),
         options,
         folder,
-    })
+    }))
 }
 
 /// The first segment of a new log.
@@ -164,7 +171,7 @@ fn open_settled(
         held.set_again_at(now.saturating_add(HOUR));
         found.push(held);
     }
-    Ok(Settled::new(found, state.next_settled))
+    Ok(Settled::new(found))
 }
 
 fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, LogError> {

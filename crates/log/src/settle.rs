@@ -13,6 +13,7 @@ use crate::segment::{Segment, file_name, read_full};
 use crate::settled::{Class, Settled, SettledFile, SettledWriter};
 use crate::shared::Shared;
 use crate::state::{self, State};
+use crate::sync::atomic::Ordering;
 use crate::sync::{lock, read, write};
 use crate::walk::{Met, Walk};
 
@@ -56,13 +57,7 @@ impl Shared {
         let Some(first) = rest.first() else { return Ok(false) };
         let files = self.sort(old, first.start)?;
         let settled = read(&self.settled).with(&files);
-        if let Err(error) = self.install(settled, first) {
-            for file in files {
-                // Nobody knows the file; the error to tell is the first one.
-                drop(self.folder.remove(&file.name()));
-            }
-            return Err(error);
-        }
+        self.install(settled, first)?;
         self.leave(old, rest, first.start);
         Ok(true)
     }
@@ -89,7 +84,7 @@ impl Shared {
                 }
                 let writer = match &mut writer {
                     Some(writer) => writer,
-                    none => none.insert(self.begin_settled(class, files.len() as u64)?),
+                    none => none.insert(self.begin_settled(class)?),
                 };
                 self.copy(segments, partition, earliest, &stretches, writer)?;
             }
@@ -100,15 +95,20 @@ impl Shared {
         Ok(files)
     }
 
-    /// Begins the `more`th settled file from now.
-    fn begin_settled(&self, class: Class, more: u64) -> Result<SettledWriter, LogError> {
+    /// Begins a settled file after all others of its class.
+    fn begin_settled(&self, class: Class) -> Result<SettledWriter, LogError> {
         let settled = Arc::clone(&read(&self.settled));
         let ends = match settled.files(class).last() {
             Some(last) => self.index_of(&settled, last)?.ends().to_vec(),
             None => Vec::new(),
         };
-        let number = settled.next_number + more;
-        SettledWriter::create(&self.folder, number, class, self.salt, ends)
+        SettledWriter::create(&self.folder, self.next_settled(), class, self.salt, ends)
+    }
+
+    /// The number of a settled file. None is given twice, lest a file be replaced that a state names
+    /// which may be on the disk or not.
+    pub(crate) fn next_settled(&self) -> u64 {
+        self.next_settled.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The ids of the partitions whose topics are compacted.
@@ -211,13 +211,19 @@ impl Shared {
 
     /// Makes durable that these are the settled files, and that the journal begins at `first`; then
     /// lets readers see it.
+    ///
+    /// After an error the state may be on the disk or not, so that all files of the old state and of
+    /// the new one stay. The next state decides it; what it does not name is removed by an opening.
     pub(crate) fn install(&self, settled: Settled, first: &Segment) -> Result<(), LogError> {
         let state = self.state(&settled, first);
         // The state may tell of what is written and not synced yet.
         self.sync_journal(&mut lock(&self.journal))?;
-        let number = lock(&self.house).state_number + 1;
+        let number = {
+            let mut house = lock(&self.house);
+            house.state_number += 1;
+            house.state_number
+        };
         state::store(&self.folder, number, &state)?;
-        lock(&self.house).state_number = number;
         *write(&self.settled) = Arc::new(settled);
         Ok(())
     }
@@ -241,7 +247,7 @@ impl Shared {
             first_segment: first.number,
             first_sequence: first.first_sequence,
             next_partition: topics.next_id(),
-            next_settled: settled.next_number,
+            next_settled: self.next_settled.load(Ordering::Relaxed),
             topics: topics.all().map(|topic| topic.record.clone()).collect(),
             bounds: bounds.collect(),
             positions: read(&self.groups).positions(),

@@ -11,8 +11,6 @@ use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub(crate) struct Settled {
     plain: Vec<Arc<Held>>,
     compact: Vec<Arc<Held>>,
-    /// The number that the next file gets.
-    pub(crate) next_number: u64,
 }
 
 /// A settled file in use.
@@ -55,8 +53,8 @@ impl Held {
 }
 
 impl Settled {
-    pub(crate) fn new(files: impl IntoIterator<Item = Held>, next_number: u64) -> Self {
-        let mut settled = Self { plain: Vec::new(), compact: Vec::new(), next_number };
+    pub(crate) fn new(files: impl IntoIterator<Item = Held>) -> Self {
+        let mut settled = Self { plain: Vec::new(), compact: Vec::new() };
         for held in files {
             settled.files_mut(held.file.class).push(Arc::new(held));
         }
@@ -86,7 +84,6 @@ impl Settled {
     pub(crate) fn with(&self, files: &[SettledFile]) -> Self {
         let mut settled = self.clone();
         for file in files {
-            settled.next_number = settled.next_number.max(file.number + 1);
             settled.files_mut(file.class).push(Arc::new(Held::new(*file)));
         }
         settled
@@ -96,9 +93,6 @@ impl Settled {
     pub(crate) fn replaced(&self, old: &[Arc<Held>], new: Option<Held>) -> Self {
         let mut settled = self.clone();
         let Some(first) = old.first() else { return settled };
-        if let Some(new) = &new {
-            settled.next_number = settled.next_number.max(new.file.number + 1);
-        }
         let files = settled.files_mut(first.file.class);
         let at = files.iter().position(|held| Arc::ptr_eq(held, first)).unwrap_or(files.len());
         files.retain(|held| !old.iter().any(|gone| Arc::ptr_eq(gone, held)));
