@@ -48,6 +48,7 @@ pub(super) const PARTS: &[Part] = &[
 
 /// Examples that are given arguments, or never end by themselves.
 const EXAMPLES: &[Example] = &[
+    Example { name: "bench_log", arguments: None },
     Example { name: "mem_path", arguments: Some(&["path", "1000"]) },
     Example { name: "torture", arguments: None },
 ];
