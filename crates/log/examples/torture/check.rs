@@ -1,227 +1,136 @@
-//! The check: what the log holds against what the history says.
+//! The check: what the log holds against what the history says that it promised.
 
-use std::collections::HashMap;
+use dhara_log::Log;
 
-use dhara_log::{Log, LogError, RecordBatch, TopicPartition};
-
+use crate::found::{Found, Place};
 use crate::history::History;
-use crate::plan::{self, Id, Mark, Plan, WRITERS};
+use crate::plan::{self, Id, Keeping, Mark, Plan, WRITERS};
 
-/// The most violations that are told.
-const TOLD: usize = 20;
-
-/// What a check found.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
+/// What a check says.
+#[derive(Debug)]
+pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
     /// Counts, in words.
     pub(crate) summary: String,
 }
 
-struct Check<'a> {
-    log: &'a Log,
-    seed: u64,
-    history: &'a History,
-    /// The base offset of each batch of an append, as far as they were found.
-    batches: HashMap<Id, Vec<Option<u64>>>,
-    records: u64,
-    violations: Vec<String>,
-}
-
 /// Checks all of the log.
-pub(crate) fn check(log: &Log, seed: u64, history: &History) -> Found {
-    let mut check =
-        Check { log, seed, history, batches: HashMap::new(), records: 0, violations: Vec::new() };
-    check.no_damage();
-    check.topics();
-    for topic in log.topics() {
-        for number in 0..topic.partitions {
-            check.partition(&TopicPartition::new(topic.name.clone(), number));
-        }
+pub(crate) fn check(log: &Log, seed: u64, history: &History) -> Verdict {
+    let mut found = Found::read(log, seed, history);
+    no_damage(&mut found);
+    topics(&mut found);
+    all_or_nothing(&mut found);
+    acked(&mut found);
+    seen(&mut found);
+    for writer in 0..WRITERS {
+        committed(&mut found, writer);
     }
-    check.all_or_nothing();
-    check.acked();
-    check.seen();
-    check.committed();
     let summary = format!(
         "records {} appends {} acked {} torn {}",
-        check.records,
-        check.batches.len(),
+        found.records,
+        found.appends.len(),
         history.acked.len(),
         log.report().cut.len()
     );
-    Found { violations: check.violations, summary }
+    Verdict { violations: found.violations, summary }
 }
 
-impl Check<'_> {
-    fn wrong(&mut self, what: String) {
-        if self.violations.len() < TOLD {
-            self.violations.push(what);
+/// A cut tears the tail, and nothing else.
+fn no_damage(found: &mut Found<'_>) {
+    for damage in &found.log.report().damage {
+        found.wrong(format!("reported as damaged: {damage:?}"));
+    }
+}
+
+fn topics(found: &mut Found<'_>) {
+    for (name, partitions) in &found.history.topics {
+        let now = found.log.topic(name).map(|topic| topic.partitions);
+        let is_right = match found.history.dropped.get(name) {
+            Some(true) => now.is_none(),
+            Some(false) => now.is_none() || now == Some(*partitions),
+            None => now == Some(*partitions),
+        };
+        if !is_right {
+            found.wrong(format!("topic {name} had {partitions} partitions, now {now:?}"));
         }
     }
+}
 
-    /// A cut tears the tail, and nothing else.
-    fn no_damage(&mut self) {
-        for damage in self.log.report().damage.clone() {
-            self.wrong(format!("reported as damaged: {damage:?}"));
+/// The batches of an append that nothing may take away: their numbers.
+fn lasting<'a>(plan: &'a Plan, history: &'a History) -> impl Iterator<Item = usize> + 'a {
+    plan.batches.iter().enumerate().filter_map(|(number, batch)| {
+        let topic = &*batch.partition.topic;
+        let lasts = Keeping::of(topic) == Keeping::All && !history.dropped.contains_key(topic);
+        lasts.then_some(number)
+    })
+}
+
+fn all_or_nothing(found: &mut Found<'_>) {
+    let mut torn = Vec::new();
+    for (id, places) in &found.appends {
+        let plan = Plan::of(found.seed, *id);
+        let is_whole = lasting(&plan, found.history).all(|number| {
+            let planned = plan.batches.get(number).map(|batch| batch.lengths.len());
+            places.get(number).map(|place| place.records) == planned
+        });
+        if !is_whole {
+            torn.push(format!("{id:?} is there in part: {places:?} of {plan:?}"));
         }
     }
+    torn.into_iter().for_each(|torn| found.wrong(torn));
+}
 
-    fn topics(&mut self) {
-        for (name, partitions) in &self.history.topics {
-            let found = self.log.topic(name).map(|topic| topic.partitions);
-            if found != Some(*partitions) {
-                self.wrong(format!("topic {name} had {partitions} partitions, now {found:?}"));
-            }
+fn acked(found: &mut Found<'_>) {
+    for (id, bases) in &found.history.acked {
+        let plan = Plan::of(found.seed, *id);
+        let is_kept = bases.len() == plan.batches.len()
+            && plan.batches.iter().zip(bases).enumerate().all(|(batch, (planned, base))| {
+                (0..planned.lengths.len()).all(|record| {
+                    let mark = Mark { id: *id, batch: batch as u16, record: record as u16 };
+                    found.is_kept(planned, mark, *base)
+                })
+            });
+        if !is_kept {
+            let places: &[Place] = found.appends.get(id).map_or(&[], Vec::as_slice);
+            let what = format!("acked but lost: {id:?} at {bases:?}, found {places:?} of {plan:?}");
+            found.wrong(what);
         }
     }
+}
 
-    /// Reads a partition from the earliest offset to its end.
-    fn partition(&mut self, partition: &TopicPartition) {
-        if let Err(error) = self.read_through(partition) {
-            self.wrong(format!("{partition} cannot be read: {error}"));
+fn seen(found: &mut Found<'_>) {
+    for (mark, base) in &found.history.seen {
+        let plan = Plan::of(found.seed, mark.id);
+        let planned = plan.batches.get(usize::from(mark.batch));
+        if !planned.is_some_and(|planned| found.is_kept(planned, *mark, *base)) {
+            found.wrong(format!("read once but gone: {mark:?} of a batch at {base}"));
         }
     }
+}
 
-    fn read_through(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
-        let bounds = self.log.bounds(partition)?;
-        let mut next = bounds.earliest;
-        let mut last: HashMap<u32, Id> = HashMap::new();
-        while next < bounds.end {
-            let fetched = self.log.read(partition, next, 256 << 10)?;
-            if fetched.batches.is_empty() {
-                self.wrong(format!(
-                    "{partition} gives nothing at {next}, but ends at {}",
-                    bounds.end
-                ));
-                return Ok(());
-            }
-            for batch in &fetched.batches {
-                if batch.base_offset() != next {
-                    let found = batch.base_offset();
-                    self.wrong(format!("{partition} goes on at {found} instead of {next}"));
-                }
-                next = batch.next_offset();
-                let Some(id) = self.batch(partition, batch)? else { continue };
-                if last.insert(id.writer, id).is_some_and(|earlier| earlier > id) {
-                    self.wrong(format!("{partition} has {id:?} after a later one of its writer"));
-                }
-            }
-        }
-        Ok(())
+/// A group's position is one that was given, not behind what was acked, and not behind the records
+/// that came in the same append.
+fn committed(found: &mut Found<'_>, writer: u32) {
+    let acked = found.history.acked.iter().map(|(id, _)| *id);
+    let durable = acked.chain(found.appends.keys().copied()).filter(|id| id.writer == writer);
+    let least = durable.filter_map(|id| Plan::of(found.seed, id).position).max();
+    let group = plan::group_of(writer);
+    let committed = found.log.committed(&group, &plan::committed_partition());
+    let position = committed.as_ref().map(|committed| committed.offset);
+    if position < least {
+        found.wrong(format!("{group} is at {position:?}, but had acked {least:?}"));
     }
-
-    /// Checks a batch to the byte, and notes where it lies.
-    fn batch(
-        &mut self,
-        partition: &TopicPartition,
-        batch: &RecordBatch,
-    ) -> Result<Option<Id>, LogError> {
-        let base = batch.base_offset();
-        let mut records = batch.records()?.enumerate();
-        let mut first = None;
-        let mut plan = None;
-        for (place, record) in &mut records {
-            let record = record?;
-            let value = record.value.unwrap_or_default();
-            let Some(mark) = Mark::read(&value) else {
-                self.wrong(format!("{partition} at {}: a value of nobody", record.offset));
-                return Ok(None);
-            };
-            let plan = plan.get_or_insert_with(|| Plan::of(self.seed, mark.id));
-            let lead: &mut Mark = first.get_or_insert(mark);
-            let expected = Mark { record: place as u16, ..*lead };
-            let planned = plan.batches.get(usize::from(lead.batch));
-            let length = planned.and_then(|planned| planned.lengths.get(place)).copied();
-            let is_right = mark == expected
-                && record.offset == base + place as u64
-                && record.key.as_deref() == Some(&mark.key())
-                && length.is_some_and(|length| value == mark.value(self.seed, length));
-            if !is_right {
-                self.wrong(format!("{partition} at {}: not what {mark:?} wrote", record.offset));
-                return Ok(None);
-            }
-            self.records += 1;
-        }
-        let (Some(mark), Some(plan)) = (first, plan) else { return Ok(None) };
-        self.note(partition, base, mark, &plan, batch.record_count());
-        Ok(Some(mark.id))
-    }
-
-    fn note(&mut self, partition: &TopicPartition, base: u64, mark: Mark, plan: &Plan, count: u32) {
-        let Mark { id, batch, .. } = mark;
-        let place = usize::from(batch);
-        let Some(planned) = plan.batches.get(place) else { return };
-        if planned.partition != *partition || planned.lengths.len() != count as usize {
-            self.wrong(format!("{partition} at {base}: {count} records of {mark:?}, {planned:?}"));
-        }
-        if !self.history.was_given(id) || plan.is_refused {
-            self.wrong(format!("{partition} at {base}: {id:?} was never accepted (a phantom)"));
-        }
-        let found = self.batches.entry(id).or_insert_with(|| vec![None; plan.batches.len()]);
-        let Some(slot) = found.get_mut(place) else { return };
-        if let Some(other) = slot.replace(base) {
-            self.wrong(format!("{partition} has {mark:?} twice: at {other} and {base}"));
-        }
-    }
-
-    fn all_or_nothing(&mut self) {
-        let torn = self.batches.iter().filter(|(_, found)| found.contains(&None));
-        let torn: Vec<String> =
-            torn.map(|(id, found)| format!("{id:?} is there in part: {found:?}")).collect();
-        torn.into_iter().for_each(|torn| self.wrong(torn));
-    }
-
-    fn acked(&mut self) {
-        for (id, offsets) in &self.history.acked {
-            let acked: Vec<Option<u64>> = offsets.iter().copied().map(Some).collect();
-            let found = self.batches.get(id).cloned().unwrap_or_default();
-            if found != acked {
-                self.wrong(format!("acked but lost: {id:?} at {offsets:?}, found {found:?}"));
-            }
-        }
-    }
-
-    fn seen(&mut self) {
-        for (id, batch, offset) in &self.history.seen {
-            let found = self.batches.get(id).and_then(|found| *found.get(usize::from(*batch))?);
-            if found != Some(*offset) {
-                self.wrong(format!(
-                    "read once but gone: {id:?} batch {batch} at {offset}, found {found:?}"
-                ));
-            }
-        }
-    }
-
-    /// A group's position is one that was given, not behind what was acked, and not behind the
-    /// records that came in the same append.
-    fn committed(&mut self) {
-        let acked = self.history.acked.iter().map(|(id, _)| *id);
-        let durable: Vec<Id> = acked.chain(self.batches.keys().copied()).collect();
-        for writer in 0..WRITERS {
-            let positions = durable
-                .iter()
-                .filter(|id| id.writer == writer)
-                .filter_map(|id| Plan::of(self.seed, *id).position);
-            let least = positions.max();
-            let group = plan::group_of(writer);
-            let found = self.log.committed(&group, &plan::committed_partition());
-            let position = found.as_ref().map(|found| found.offset);
-            if position < least {
-                self.wrong(format!("{group} is at {position:?}, but had acked {least:?}"));
-            }
-            let Some(found) = found else { continue };
-            let id = Id::of_position(writer, found.offset);
-            let plan = Plan::of(self.seed, id);
-            let was_given = self.history.was_given(id)
-                && !plan.is_refused
-                && plan.position == Some(found.offset)
-                && *found.metadata == *found.offset.to_string();
-            if !was_given {
-                self.wrong(format!("{group} has {found:?}, which nobody committed"));
-            } else if !plan.batches.is_empty() && !self.batches.contains_key(&id) {
-                self.wrong(format!("{group} has the position of {id:?} without its records"));
-            }
-        }
+    let Some(committed) = committed else { return };
+    let id = Id::of_position(writer, committed.offset);
+    let plan = Plan::of(found.seed, id);
+    let was_given = found.history.was_given(id)
+        && !plan.is_refused
+        && plan.position == Some(committed.offset)
+        && *committed.metadata == *committed.offset.to_string();
+    let has_records = lasting(&plan, found.history).next().is_some();
+    if !was_given {
+        found.wrong(format!("{group} has {committed:?}, which nobody committed"));
+    } else if has_records && !found.appends.contains_key(&id) {
+        found.wrong(format!("{group} has the position of {id:?} without its records"));
     }
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use dhara_log::{Append, Committer, Condition, GroupOffset, Log, LogError, Ticket, TopicPartition};
 
 use crate::history::Journalist;
-use crate::plan::{self, FEW, Id, LONER, MANY, Mark, Plan, WRITERS};
+use crate::plan::{
+    self, BRIEF, FEW, Id, Keeping, LATEST, LONER, LOSING, MANY, Mark, Plan, WRITERS,
+};
 
 /// Bytes that a writer appends at full speed; afterwards it takes its time, and the log gets to
 /// the marks that it writes when nothing follows.
@@ -30,13 +32,10 @@ pub(crate) struct Load {
 /// Appends until the standard input says `stop`, or ends.
 pub(crate) fn run(log: &Log, journalist: &Journalist, load: Load) {
     let committer = Committer::start(log).unwrap_or_else(|error| fail(&error));
-    for (name, partitions) in [
-        ("few".to_owned(), FEW),
-        ("many".to_owned(), MANY),
-        ("own".to_owned(), 1),
-        plan::topic_of(load.round),
-    ] {
-        create(log, journalist, &name, partitions);
+    let own = plan::topic_of(load.round);
+    let topics = [("few", FEW), ("many", MANY), ("own", 1), (BRIEF, LOSING), (LATEST, LOSING)];
+    for (name, partitions) in topics.into_iter().chain([(own.0.as_str(), own.1)]) {
+        create(log, journalist, name, partitions);
     }
     thread::scope(|scope| {
         for writer in 0..WRITERS {
@@ -159,25 +158,39 @@ impl Writer<'_> {
 fn read_along(log: &Log, journalist: &Journalist) {
     let few = (0..FEW).map(|number| TopicPartition::new("few", number));
     let many = (0..MANY).step_by(8).map(|number| TopicPartition::new("many", number));
-    let partitions: Vec<TopicPartition> = few.chain(many).collect();
-    let end = |partition| log.bounds(partition).unwrap_or_else(|error| fail(&error)).end;
-    let mut next: Vec<u64> = partitions.iter().map(end).collect();
+    let losing = [BRIEF, LATEST].map(|topic| TopicPartition::new(topic, 0));
+    let partitions: Vec<TopicPartition> = few.chain(many).chain(losing).collect();
+    let bounds = |partition| log.bounds(partition).unwrap_or_else(|error| fail(&error));
+    let mut next: Vec<u64> = partitions.iter().map(|partition| bounds(partition).end).collect();
     let watch = log.watch(&partitions).unwrap_or_else(|error| fail(&error));
     loop {
         for place in watch.wait().unwrap_or_else(|error| fail(&error)) {
             let (Some(partition), Some(next)) = (partitions.get(place), next.get_mut(place)) else {
                 continue;
             };
-            let fetched = log.read(partition, *next, 1 << 20).unwrap_or_else(|error| fail(&error));
+            if Keeping::of(&partition.topic) == Keeping::NotTheOld {
+                let earliest = bounds(partition).earliest;
+                journalist.earliest(partition, earliest);
+                *next = earliest.max(*next);
+            }
+            let fetched = match log.read(partition, *next, 1 << 20) {
+                Ok(fetched) => fetched,
+                // It has expired meanwhile.
+                Err(LogError::OutOfRange { .. }) => continue,
+                Err(error) => fail(&error),
+            };
             let Some(last) = fetched.batches.last() else { continue };
             *next = last.next_offset();
             let record = last.records().ok().and_then(|mut records| records.next()?.ok());
-            let mark = record.and_then(|record| Mark::read(&record.value?));
-            let mark = mark.unwrap_or_else(|| {
+            let Some((record, mark)) = record.and_then(|record| {
+                let mark = Mark::of(&record)?;
+                Some((record, mark))
+            }) else {
                 eprintln!("{partition} gave a record that nobody wrote at {}", last.base_offset());
                 process::exit(1)
-            });
-            journalist.seen(mark.id, mark.batch, last.base_offset());
+            };
+            let base = record.offset - u64::from(mark.record);
+            journalist.seen(mark, base);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod bugs;
 mod check;
+mod found;
 mod history;
 mod load;
 mod plan;
@@ -42,12 +43,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let found = check::check(&log, seed, &History::read(history));
-    if !found.violations.is_empty() {
-        found.violations.iter().for_each(|violation| eprintln!("{violation}"));
+    let verdict = check::check(&log, seed, &History::read(history));
+    if !verdict.violations.is_empty() {
+        verdict.violations.iter().for_each(|violation| eprintln!("{violation}"));
         return ExitCode::FAILURE;
     }
-    println!("ready {}", found.summary);
+    println!("ready {}", verdict.summary);
     if options.contains(&"--check") {
         return ExitCode::SUCCESS;
     }

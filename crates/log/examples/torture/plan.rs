@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use dhara_log::TopicPartition;
-use dhara_log::batch::BatchBuilder;
+use dhara_log::batch::{BatchBuilder, Record};
 use dhara_world::Random;
 
 /// Those who append, each with appends of its own in flight.
@@ -13,8 +13,15 @@ pub(crate) const LONER: u32 = WRITERS - 1;
 pub(crate) const FEW: u32 = 3;
 pub(crate) const MANY: u32 = 64;
 
+/// Topics that lose what is old, or what has a later record of its key.
+pub(crate) const BRIEF: &str = "brief";
+pub(crate) const LATEST: &str = "latest";
+pub(crate) const LOSING: u32 = 2;
+
 /// Bytes of a value that say which it is.
 const HEAD: usize = 16;
+/// The header of a record without a value, which says the same.
+pub(crate) const HEADER: &str = "mark";
 
 /// An append: the round, the writer, and the number among the writer's appends of the round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +60,27 @@ pub(crate) struct Mark {
 /// The topic that a round makes for itself, and how many partitions it has.
 pub(crate) fn topic_of(round: u32) -> (String, u32) {
     (format!("round-{round}"), 1 + round % 4)
+}
+
+/// What a topic may lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// Nothing.
+    All,
+    /// What lies below its earliest offset.
+    NotTheOld,
+    /// A record whose key has a later one.
+    TheNewestOfEachKey,
+}
+
+impl Keeping {
+    pub(crate) fn of(topic: &str) -> Keeping {
+        match topic {
+            BRIEF => Keeping::NotTheOld,
+            LATEST => Keeping::TheNewestOfEachKey,
+            _ => Keeping::All,
+        }
+    }
 }
 
 /// The group of a writer.
@@ -117,10 +145,12 @@ fn wide(random: &Random, id: Id) -> Planned {
 
 fn planned(random: &Random, id: Id, lengths: Vec<usize>) -> Planned {
     let below = |bound: u32| random.below(u64::from(bound)) as u32;
-    let partition = match below(8) {
+    let partition = match below(10) {
         _ if id.writer == LONER => TopicPartition::new("own", 0),
         0..3 => TopicPartition::new("few", below(FEW)),
-        3..7 => TopicPartition::new("many", below(MANY)),
+        3..6 => TopicPartition::new("many", below(MANY)),
+        6..8 => TopicPartition::new(LATEST, below(LOSING)),
+        8 => TopicPartition::new(BRIEF, below(LOSING)),
         _ => {
             let (topic, partitions) = topic_of(id.round);
             TopicPartition::new(topic, below(partitions))
@@ -135,10 +165,22 @@ impl Planned {
         let mut builder = BatchBuilder::with_capacity(self.lengths.iter().sum::<usize>() + 64);
         for (record, length) in self.lengths.iter().enumerate() {
             let mark = Mark { id, batch, record: record as u16 };
-            let value = mark.value(seed, *length);
-            builder.push(now, Some(&mark.key()), Some(&value), []).unwrap();
+            let (key, value) = (mark.key(), mark.value(seed, *length));
+            let head = mark.head();
+            if self.is_tombstone(mark) {
+                let header = (HEADER, Some(head.as_slice()));
+                builder.push(now, Some(&key), None, [header]).unwrap();
+            } else {
+                builder.push(now, Some(&key), Some(&value), []).unwrap();
+            }
         }
         builder.finish()
+    }
+
+    /// Whether the record removes its key.
+    pub(crate) fn is_tombstone(&self, mark: Mark) -> bool {
+        Keeping::of(&self.partition.topic) == Keeping::TheNewestOfEachKey
+            && (mark.id.number + u32::from(mark.record)).is_multiple_of(7)
     }
 }
 
@@ -149,14 +191,20 @@ impl Mark {
             .into_bytes()
     }
 
+    fn head(self) -> Vec<u8> {
+        let mut head = Vec::with_capacity(HEAD);
+        head.extend_from_slice(&self.id.round.to_le_bytes());
+        head.extend_from_slice(&self.id.writer.to_le_bytes());
+        head.extend_from_slice(&self.id.number.to_le_bytes());
+        head.extend_from_slice(&self.batch.to_le_bytes());
+        head.extend_from_slice(&self.record.to_le_bytes());
+        head
+    }
+
     /// The whole value of a record.
     pub(crate) fn value(self, seed: u64, length: usize) -> Vec<u8> {
-        let mut value = Vec::with_capacity(length + 8);
-        value.extend_from_slice(&self.id.round.to_le_bytes());
-        value.extend_from_slice(&self.id.writer.to_le_bytes());
-        value.extend_from_slice(&self.id.number.to_le_bytes());
-        value.extend_from_slice(&self.batch.to_le_bytes());
-        value.extend_from_slice(&self.record.to_le_bytes());
+        let mut value = self.head();
+        value.reserve(length);
         let place = (u64::from(self.batch) << 48) | (u64::from(self.record) << 32);
         let random = Random::from_seed(self.id.random(seed).next_u64() ^ place);
         while value.len() < length {
@@ -166,10 +214,17 @@ impl Mark {
         value
     }
 
-    /// What the head of `value` says that it is.
-    pub(crate) fn read(value: &[u8]) -> Option<Mark> {
-        let number = |at: usize| Some(u32::from_le_bytes(value.get(at..at + 4)?.try_into().ok()?));
-        let short = |at: usize| Some(u16::from_le_bytes(value.get(at..at + 2)?.try_into().ok()?));
+    /// What a record says that it is.
+    pub(crate) fn of(record: &Record) -> Option<Mark> {
+        match &record.value {
+            Some(value) => Mark::read(value),
+            None => Mark::read(&record.headers.iter().next()?.1?),
+        }
+    }
+
+    fn read(head: &[u8]) -> Option<Mark> {
+        let number = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+        let short = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
         let id = Id { round: number(0)?, writer: number(4)?, number: number(8)? };
         Some(Mark { id, batch: short(12)?, record: short(14)? })
     }
