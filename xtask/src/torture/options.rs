@@ -16,7 +16,7 @@ cargo xtask torture power-cut|kill [--times N] [--seed S] [--fs ext4|xfs] [--bug
 --bug NAME    seed a bug, and fail unless it is found:
                 early-ack    positions of groups are acked before they were written
                 no-sync      files are not synced
-                no-dir-sync  names of files are not synced
+                no-dir-sync  names of files are not synced (XFS syncs them with the file)
 ";
 
 const BUGS: &[&str] = &["early-ack", "no-sync", "no-dir-sync"];
