@@ -130,6 +130,16 @@ impl Target {
     }
 }
 
+/// The folder for what may be thrown away.
+pub(crate) fn cache() -> Outcome<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    from("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|cache| cache.join("dhara"))
+        .ok_or_else(|| "neither HOME nor XDG_CACHE_HOME is set: say where data may go".to_owned())
+}
+
 fn text(value: &Value, member: &str) -> String {
     value.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
