@@ -26,6 +26,9 @@ pub(super) struct Load {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) records: u64,
+    /// Records that retention, compaction and deletion have taken.
+    pub(super) gone: u64,
+    pub(super) settled: u64,
     pub(super) acked: u64,
     pub(super) torn: u64,
 }
@@ -130,7 +133,7 @@ fn first_line(output: ChildStdout) -> Option<String> {
 }
 
 impl Found {
-    /// Reads `ready records 1 appends 2 acked 3 torn 4`.
+    /// Reads `ready records 1 gone 2 acked 3 torn 4 settled 5`.
     fn read(line: &str) -> Option<Found> {
         let mut words = line.strip_prefix("ready ")?.split(' ');
         let mut found = Found::default();
@@ -138,6 +141,8 @@ impl Found {
             let number = number.parse().ok()?;
             match name {
                 "records" => found.records = number,
+                "gone" => found.gone = number,
+                "settled" => found.settled = number,
                 "acked" => found.acked = number,
                 "torn" => found.torn = number,
                 _ => {}
@@ -153,8 +158,9 @@ mod tests {
 
     #[test]
     fn what_the_load_says_is_read() {
-        let found = Found { records: 1, acked: 3, torn: 4 };
-        assert_eq!(Found::read("ready records 1 appends 2 acked 3 torn 4"), Some(found));
+        let found = Found { records: 1, gone: 2, acked: 3, torn: 4, settled: 5 };
+        let line = "ready records 1 gone 2 acked 3 torn 4 settled 5";
+        assert_eq!(Found::read(line), Some(found));
         assert_eq!(Found::read("panicked"), None);
     }
 

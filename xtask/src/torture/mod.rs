@@ -75,8 +75,8 @@ struct Torture {
     folder: PathBuf,
     random: Random,
     torn: u64,
-    acked: u64,
-    records: u64,
+    /// What the last checks of all logs found.
+    total: Found,
 }
 
 /// When a round is cut off.
@@ -107,7 +107,7 @@ impl Torture {
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let random = Random(options.seed);
-        Ok(Torture { options, program, folder, random, torn: 0, acked: 0, records: 0 })
+        Ok(Torture { options, program, folder, random, torn: 0, total: Found::default() })
     }
 
     fn run(&mut self) -> Outcome {
@@ -129,11 +129,13 @@ impl Torture {
             return Err(format!("{round} rounds did not find the bug `{bug}`"));
         }
         println!(
-            "{round} times {}: {} acked appends kept, {} records as they were given, \
-             {} torn tails cut, nothing wrong; {:.0} s, seed {}",
+            "{round} times {}: {} acked appends kept, {} records as they were given, {} rightly \
+             gone, {} settled files, {} torn tails cut, nothing wrong; {:.0} s, seed {}",
             self.options.way.name(),
-            self.acked,
-            self.records,
+            self.total.acked,
+            self.total.records,
+            self.total.gone,
+            self.total.settled,
             self.torn,
             began.elapsed().as_secs_f64(),
             self.options.seed
@@ -162,8 +164,10 @@ impl Torture {
             })
             .and_then(|()| {
                 let found = self.start(&ground, last + 1, &["--check"])?.checked()?;
-                self.acked += found.acked;
-                self.records += found.records;
+                self.total.acked += found.acked;
+                self.total.records += found.records;
+                self.total.gone += found.gone;
+                self.total.settled += found.settled;
                 Ok(())
             });
         ground.leave();

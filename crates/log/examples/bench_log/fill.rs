@@ -73,9 +73,7 @@ impl Spread<'_> {
 
 /// Tells the backlog when `part` of four parts are written.
 pub(crate) fn tell_backlog(log: &Log, part: u64) {
-    if let Some(backlog) = backlog(log) {
-        tell(&format!("backlog_{part}"), backlog as f64);
-    }
+    tell(&format!("backlog_{part}"), backlog(log) as f64);
 }
 
 /// Fills a log, tells the rate in each gigabyte, and ends as a crash would.

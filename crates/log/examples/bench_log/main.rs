@@ -69,8 +69,8 @@ fn open_log(dir: &Path) -> Log {
 }
 
 /// Bytes that were written and wait to be settled.
-fn backlog(_log: &Log) -> Option<u64> {
-    None
+fn backlog(log: &Log) -> u64 {
+    log.stats().unsettled_bytes
 }
 
 /// A batch of so many records, with values of `length` bytes.

@@ -26,18 +26,19 @@ pub(crate) fn check(log: &Log, seed: u64, history: &History) -> Verdict {
         committed(&mut found, writer);
     }
     let summary = format!(
-        "records {} appends {} acked {} torn {}",
+        "records {} gone {} acked {} torn {} settled {}",
         found.records,
-        found.appends.len(),
+        gone(&found),
         history.acked.len(),
-        log.report().cut.len()
+        log.report().cut.len(),
+        log.stats().settled_files
     );
     Verdict { violations: found.violations, summary }
 }
 
 /// A cut tears the tail, and nothing else.
 fn no_damage(found: &mut Found<'_>) {
-    for damage in &found.log.report().damage {
+    for damage in found.log.damage() {
         found.wrong(format!("reported as damaged: {damage:?}"));
     }
 }
@@ -45,10 +46,12 @@ fn no_damage(found: &mut Found<'_>) {
 fn topics(found: &mut Found<'_>) {
     for (name, partitions) in &found.history.topics {
         let now = found.log.topic(name).map(|topic| topic.partitions);
+        let most = found.history.asked.get(name).copied().unwrap_or(0).max(*partitions);
+        let is_whole = now.is_some_and(|now| (*partitions..=most).contains(&now));
         let is_right = match found.history.dropped.get(name) {
             Some(true) => now.is_none(),
-            Some(false) => now.is_none() || now == Some(*partitions),
-            None => now == Some(*partitions),
+            Some(false) => now.is_none() || is_whole,
+            None => is_whole,
         };
         if !is_right {
             found.wrong(format!("topic {name} had {partitions} partitions, now {now:?}"));
@@ -98,6 +101,17 @@ fn acked(found: &mut Found<'_>) {
     }
 }
 
+/// How many acked records are there no more, rightly.
+fn gone(found: &Found<'_>) -> usize {
+    let of_append = |(id, _): &(Id, Vec<u64>)| {
+        let plan = Plan::of(found.seed, *id);
+        let given: usize = plan.batches.iter().map(|batch| batch.lengths.len()).sum();
+        let places = found.appends.get(id).map_or(&[][..], Vec::as_slice);
+        given.saturating_sub(places.iter().map(|place| place.records).sum())
+    };
+    found.history.acked.iter().map(of_append).sum()
+}
+
 fn seen(found: &mut Found<'_>) {
     for (mark, base) in &found.history.seen {
         let plan = Plan::of(found.seed, mark.id);
@@ -109,7 +123,7 @@ fn seen(found: &mut Found<'_>) {
 }
 
 /// A group's position is one that was given, not behind what was acked, and not behind the records
-/// that came in the same append.
+/// that came in the same append; a note that came with it says the same.
 fn committed(found: &mut Found<'_>, writer: u32) {
     let acked = found.history.acked.iter().map(|(id, _)| *id);
     let durable = acked.chain(found.appends.keys().copied()).filter(|id| id.writer == writer);
@@ -119,6 +133,12 @@ fn committed(found: &mut Found<'_>, writer: u32) {
     let position = committed.as_ref().map(|committed| committed.offset);
     if position < least {
         found.wrong(format!("{group} is at {position:?}, but had acked {least:?}"));
+    }
+    let note = found.log.note(&group);
+    if note.as_deref()
+        != position.map(|position| position.to_string()).as_deref().map(str::as_bytes)
+    {
+        found.wrong(format!("{group} is at {position:?}, but its note says {note:?}"));
     }
     let Some(committed) = committed else { return };
     let id = Id::of_position(writer, committed.offset);

@@ -6,6 +6,7 @@
 //! seen ROUND WRITER NUMBER BATCH RECORD OFFSET .
 //! earliest TOPIC PARTITION OFFSET .
 //! topic NAME PARTITIONS .
+//! grow NAME PARTITIONS .
 //! drop NAME .
 //! dropped NAME .
 //! ```
@@ -64,7 +65,22 @@ impl Journalist {
         self.line(format_args!("earliest {} {} {offset}", partition.topic, partition.partition));
     }
 
-    /// After a topic was made.
+    /// Before a topic gets more partitions.
+    pub(crate) fn grow(&self, name: &str, partitions: u32) {
+        self.line(format_args!("grow {name} {partitions}"));
+    }
+
+    /// Before a topic is deleted.
+    pub(crate) fn drop(&self, name: &str) {
+        self.line(format_args!("drop {name}"));
+    }
+
+    /// After a topic was deleted.
+    pub(crate) fn dropped(&self, name: &str) {
+        self.line(format_args!("dropped {name}"));
+    }
+
+    /// After a topic was made, or has more partitions.
     pub(crate) fn topic(&self, name: &str, partitions: u32) {
         self.line(format_args!("topic {name} {partitions}"));
     }
@@ -78,6 +94,8 @@ pub(crate) struct History {
     pub(crate) acked: Vec<(Id, Vec<u64>)>,
     pub(crate) seen: Vec<(Mark, u64)>,
     pub(crate) topics: BTreeMap<String, u32>,
+    /// How many partitions the log was asked to give to a topic.
+    pub(crate) asked: BTreeMap<String, u32>,
     /// Topics that the log was asked to delete, and whether it has said that they are gone.
     pub(crate) dropped: BTreeMap<String, bool>,
     /// The greatest of the earliest offsets that a partition was known to have.
@@ -101,6 +119,9 @@ impl History {
         match (kind, words.as_slice()) {
             ("topic", [name, partitions]) => {
                 self.topics.insert((*name).to_owned(), partitions.parse().ok()?);
+            }
+            ("grow", [name, partitions]) => {
+                self.asked.insert((*name).to_owned(), partitions.parse().ok()?);
             }
             ("drop" | "dropped", [name]) => {
                 self.dropped.insert((*name).to_owned(), kind == "dropped");

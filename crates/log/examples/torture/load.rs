@@ -6,7 +6,10 @@ use std::process;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dhara_log::{Append, Committer, Condition, GroupOffset, Log, LogError, Ticket, TopicPartition};
+use dhara_log::{
+    Append, Committer, Condition, GroupOffset, Log, LogError, NewTopic, Note, Ticket,
+    TopicPartition,
+};
 
 use crate::history::Journalist;
 use crate::plan::{
@@ -42,7 +45,7 @@ pub(crate) fn run(log: &Log, journalist: &Journalist, load: Load) {
             scope.spawn(move || write(&Writer { log, journalist, load, writer }));
         }
         scope.spawn(|| read_along(log, journalist));
-        scope.spawn(|| make_topics(log, journalist, load.round));
+        scope.spawn(|| change_topics(log, journalist, load.round));
         let said = std::io::stdin().lock().lines().next();
         if said.is_some() {
             // The writers are told by their tickets.
@@ -53,16 +56,58 @@ pub(crate) fn run(log: &Log, journalist: &Journalist, load: Load) {
 }
 
 fn create(log: &Log, journalist: &Journalist, name: &str, partitions: u32) {
-    match log.create_topic(name, partitions) {
+    if let Some(topic) = log.topic(name) {
+        return journalist.topic(name, topic.partitions);
+    }
+    let mut topic = NewTopic::new(name, partitions);
+    match Keeping::of(name) {
+        Keeping::All => {}
+        Keeping::NotTheOld => {
+            topic.config.retention = Some(Duration::from_secs(2));
+            topic.config.retention_bytes = Some(64 << 10);
+        }
+        Keeping::TheNewestOfEachKey => topic.config.compact = true,
+    }
+    match log.new_topic(topic) {
         Ok(topic) => journalist.topic(name, topic.partitions),
         Err(error) => fail(&error),
     }
 }
 
-fn make_topics(log: &Log, journalist: &Journalist, round: u32) {
+/// Makes topics, lets one grow and another begin later, and deletes the topic of the round before.
+fn change_topics(log: &Log, journalist: &Journalist, round: u32) {
     for number in 0..5 {
         create(log, journalist, &format!("extra-{round}-{number}"), 1 + number);
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(5));
+        let grown = format!("extra-{round}-0");
+        journalist.grow(&grown, 2 + number);
+        match log.add_partitions(&grown, 2 + number) {
+            Ok(topic) => journalist.topic(&grown, topic.partitions),
+            Err(error) => fail(&error),
+        }
+        thread::sleep(Duration::from_millis(5));
+        trim(log, journalist, &TopicPartition::new(BRIEF, 1));
+        if number == 1 {
+            delete(log, journalist, &plan::topic_of(round.saturating_sub(1)).0);
+        }
+    }
+}
+
+/// Takes the older half of a partition away.
+fn trim(log: &Log, journalist: &Journalist, partition: &TopicPartition) {
+    let bounds = log.bounds(partition).unwrap_or_else(|error| fail(&error));
+    let offset = bounds.earliest.midpoint(bounds.end);
+    match log.trim(&[(partition.clone(), offset)]) {
+        Ok(()) => journalist.earliest(partition, offset),
+        Err(error) => fail(&error),
+    }
+}
+
+fn delete(log: &Log, journalist: &Journalist, name: &str) {
+    if log.topic(name).is_some() {
+        journalist.drop(name);
+        log.delete_topic(name).unwrap_or_else(|error| fail(&error));
+        journalist.dropped(name);
     }
 }
 
@@ -131,6 +176,8 @@ impl Writer<'_> {
         }
         if let Some(position) = plan.position {
             let group = plan::group_of(self.writer);
+            let said = position.to_string().into_bytes();
+            append.notes.push(Note { name: group.as_str().into(), value: Some(said.into()) });
             let mut offset = GroupOffset::new(group, plan::committed_partition(), position);
             offset.metadata = position.to_string().into();
             append.offsets.push(offset);
@@ -160,37 +207,40 @@ fn read_along(log: &Log, journalist: &Journalist) {
     let many = (0..MANY).step_by(8).map(|number| TopicPartition::new("many", number));
     let losing = [BRIEF, LATEST].map(|topic| TopicPartition::new(topic, 0));
     let partitions: Vec<TopicPartition> = few.chain(many).chain(losing).collect();
-    let bounds = |partition| log.bounds(partition).unwrap_or_else(|error| fail(&error));
-    let mut next: Vec<u64> = partitions.iter().map(|partition| bounds(partition).end).collect();
+    let end = |partition| log.bounds(partition).unwrap_or_else(|error| fail(&error)).end;
+    let mut next: Vec<u64> = partitions.iter().map(end).collect();
     let watch = log.watch(&partitions).unwrap_or_else(|error| fail(&error));
     loop {
         for place in watch.wait().unwrap_or_else(|error| fail(&error)) {
-            let (Some(partition), Some(next)) = (partitions.get(place), next.get_mut(place)) else {
-                continue;
-            };
-            if Keeping::of(&partition.topic) == Keeping::NotTheOld {
-                let earliest = bounds(partition).earliest;
-                journalist.earliest(partition, earliest);
-                *next = earliest.max(*next);
+            if let (Some(partition), Some(next)) = (partitions.get(place), next.get_mut(place)) {
+                *next = read_on(log, journalist, partition, *next);
             }
-            let fetched = match log.read(partition, *next, 1 << 20) {
-                Ok(fetched) => fetched,
-                // It has expired meanwhile.
-                Err(LogError::OutOfRange { .. }) => continue,
-                Err(error) => fail(&error),
-            };
-            let Some(last) = fetched.batches.last() else { continue };
-            *next = last.next_offset();
-            let record = last.records().ok().and_then(|mut records| records.next()?.ok());
-            let Some((record, mark)) = record.and_then(|record| {
-                let mark = Mark::of(&record)?;
-                Some((record, mark))
-            }) else {
-                eprintln!("{partition} gave a record that nobody wrote at {}", last.base_offset());
-                process::exit(1)
-            };
-            let base = record.offset - u64::from(mark.record);
-            journalist.seen(mark, base);
         }
     }
+}
+
+/// Reads what came from `next` on, and gives where it ends.
+fn read_on(log: &Log, journalist: &Journalist, partition: &TopicPartition, next: u64) -> u64 {
+    let bounds = log.bounds(partition).unwrap_or_else(|error| fail(&error));
+    if Keeping::of(&partition.topic) == Keeping::NotTheOld {
+        journalist.earliest(partition, bounds.earliest);
+    }
+    let next = bounds.earliest.max(next);
+    let fetched = match log.read(partition, next, 1 << 20) {
+        Ok(fetched) => fetched,
+        // It has expired meanwhile.
+        Err(LogError::OutOfRange { .. }) => return next,
+        Err(error) => fail(&error),
+    };
+    let Some(last) = fetched.batches.last() else { return next };
+    // A compaction may have left no record of the batch.
+    if let Some(record) = last.records().ok().and_then(|mut records| records.next()) {
+        let record = record.unwrap_or_else(|error| fail(&error));
+        let Some(mark) = Mark::of(&record) else {
+            eprintln!("{partition} gave a record at {} that nobody wrote", record.offset);
+            process::exit(1)
+        };
+        journalist.seen(mark, record.offset - u64::from(mark.record));
+    }
+    last.next_offset()
 }

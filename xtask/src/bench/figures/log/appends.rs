@@ -12,7 +12,7 @@ pub(super) fn rows(meter: &Meter<'_>) -> Outcome<Vec<Row>> {
     let written = meter.sized(4 * JOURNAL, JOURNAL);
     let mut rows = one(meter, written)?;
     rows.extend(tickets(meter, written)?);
-    rows.extend(bulks(meter, meter.sized(8 * JOURNAL, JOURNAL))?);
+    rows.extend(bulks(meter, meter.sized(6 * JOURNAL, JOURNAL))?);
     let batches = meter.sized(200_000, 20_000);
     let told = meter.fresh("cpu", &[batches])?;
     rows.push(

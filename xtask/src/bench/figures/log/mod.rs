@@ -19,9 +19,9 @@ use crate::command::{self, cargo};
 
 const MIB: u64 = 1 << 20;
 const GIGABYTE: u64 = 1_000_000_000;
-/// What the journal holds at most before it is settled; each figure of appends writes four times
-/// as much.
-const JOURNAL: u64 = 256 * MIB;
+/// What the journal holds at most: what may wait to be settled, with the files that are filled and
+/// made ready meanwhile. Each figure of appends writes four times as much.
+const JOURNAL: u64 = 384 * MIB;
 /// Memory that is touched before anything is measured.
 const WARM: u64 = 2 * GIGABYTE;
 
