@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::command::{self, cargo};
 use crate::tools::{self, MKFS_EXT4, MKFS_XFS, MOUNT, UNSHARE, XFS_IO};
-use crate::workspace::{Workspace, cache};
+use crate::workspace::{Workspace, cache, sweep};
 use ground::Ground;
 use load::{Found, Load};
 use options::Options;
@@ -102,8 +102,8 @@ impl Torture {
         ]))?;
         let program = workspace.target.join("release/examples/torture");
         let parent = cache()?.join("torture");
-        sweep(&parent);
-        let folder = parent.join(std::process::id().to_string());
+        let folder = parent.join(format!("run-{}", std::process::id()));
+        sweep(&parent, "run-");
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let random = Random(options.seed);
@@ -234,17 +234,6 @@ impl Torture {
         std::fs::rename(place, &kept)
             .map_err(|error| format!("cannot rename {}: {error}", place.display()))?;
         Ok(kept)
-    }
-}
-
-/// Removes what runs that were killed have left in `parent`.
-fn sweep(parent: &Path) {
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let of_run = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        if of_run.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
-            // Left over it takes space in a cache, and is tried again the next time.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::super::Bench;
 use super::super::table::{self, Row};
 use crate::Outcome;
 use crate::command::{self, cargo};
+use crate::workspace::sweep;
 
 const MIB: u64 = 1 << 20;
 const GIGABYTE: u64 = 1_000_000_000;
@@ -45,6 +46,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
         "--package=dhara-log",
         "--example=bench_log",
     ]))?;
+    sweep(&bench.folder, "log-");
     let meter = Meter {
         bench,
         program: bench.workspace.target.join("release/examples/bench_log"),
