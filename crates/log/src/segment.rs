@@ -104,6 +104,8 @@ impl SegmentHeader {
 pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
+    /// How files that exist are opened.
+    access: OpenMode,
     /// Files that were read lately, most lately last.
     handles: Mutex<VecDeque<(FileKey, Arc<dyn File>)>>,
 }
@@ -128,7 +130,12 @@ type FileKey = (FileKind, u64);
 
 impl Folder {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, handles: Mutex::default() }
+        Self { disk, dir, access: OpenMode::Existing, handles: Mutex::default() }
+    }
+
+    /// A folder that is looked at and not changed.
+    pub(crate) fn read_only(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { access: OpenMode::ReadOnly, ..Self::new(disk, dir) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -138,6 +145,11 @@ impl Folder {
     pub(crate) fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn File>, LogError> {
         let path = self.path(name);
         self.disk.open(&path, mode).map_err(|error| LogError::io("opening", &path, error))
+    }
+
+    /// A file that exists, to be read, and written where the folder may be changed.
+    pub(crate) fn existing(&self, name: &str) -> Result<Arc<dyn File>, LogError> {
+        self.open(name, self.access)
     }
 
     pub(crate) fn sync_dir(&self) -> Result<(), LogError> {
@@ -165,7 +177,7 @@ impl Folder {
             return Ok(file);
         }
         let (kind, number) = key;
-        let file = self.open(&kind.name(number), OpenMode::Existing)?;
+        let file = self.existing(&kind.name(number))?;
         handles.push_back((key, Arc::clone(&file)));
         if handles.len() > OPEN_HANDLES {
             handles.pop_front();

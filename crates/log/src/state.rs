@@ -5,7 +5,6 @@
 //! journal comes to the same when it is taken up over a newer state.
 
 use bytes::BufMut;
-use dhara_world::disk::OpenMode;
 
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, put_list, seal_bytes};
@@ -188,7 +187,7 @@ enum Read {
 
 fn read_one(folder: &Folder, number: u64, name: &str, most: usize) -> Result<Read, LogError> {
     let path = folder.path(name);
-    let file = folder.open(name, OpenMode::Existing)?;
+    let file = folder.existing(name)?;
     let bytes = folder.read_all(name, file.as_ref())?;
     let Some((version, rest)) = open_bytes(MAGIC, &bytes, &path)? else { return Ok(Read::Damaged) };
     if version == 1 {

@@ -30,7 +30,7 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(mode != OpenMode::ReadOnly)
             .create(mode == OpenMode::OrCreate)
             .create_new(mode == OpenMode::New)
             .truncate(false)
@@ -63,18 +63,23 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let opened =
+            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = match opened {
+            Err(error) if is_forbidden(&error) => fs::File::open(path).map_err(|_| error)?,
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(Box::new(RealLock(file))),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Whether a file may be read perhaps, but not written.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 #[derive(Debug)]
