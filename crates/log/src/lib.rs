@@ -41,6 +41,7 @@ mod error;
 mod frame;
 mod groups;
 mod house;
+pub mod inspect;
 mod journal;
 mod keys;
 mod log;

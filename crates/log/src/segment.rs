@@ -16,8 +16,9 @@ use crate::sync::{Mutex, lock};
 /// Bytes of a segment before its first frame.
 pub(crate) const HEADER: u64 = 1024;
 /// The header stands twice, in two sectors, since without the salt in it no frame can be told.
-const COPY: usize = 512;
-const FIELDS: usize = 64;
+pub(crate) const COPY: usize = 512;
+/// The bytes of a header that mean something.
+pub(crate) const FIELDS: usize = 64;
 const MAGIC: &[u8; 8] = b"DHARAJNL";
 /// A segment is written under this name until all of its zeros are durable.
 pub(crate) const SPARE: &str = "spare.tmp";
@@ -90,6 +91,15 @@ impl SegmentHeader {
             }
         }
         foreign.map_or(Ok(None), Err)
+    }
+
+    /// What each copy of the header says; `None` where it is damaged, or of another version.
+    pub(crate) fn copies(bytes: &[u8], path: &Path) -> [Option<Self>; 2] {
+        [0, COPY].map(|at| {
+            let copy = bytes.get(at..at + FIELDS).unwrap_or_default();
+            let (_, rest) = open_bytes(MAGIC, copy, path).ok()??;
+            Self::parse_fields(rest)
+        })
     }
 
     fn parse_fields(rest: &[u8]) -> Option<Self> {

@@ -17,7 +17,7 @@ use crate::topics::TopicRecord;
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
 /// A state is written twice, into two files: without it no topic has a name.
-const KINDS: [&str; 2] = ["state", "state-copy"];
+pub(crate) const KINDS: [&str; 2] = ["state", "state-copy"];
 
 /// What the log knows beside its records.
 #[derive(Clone, Debug)]
@@ -177,6 +177,17 @@ pub(crate) fn load(folder: &Folder, most_producers: usize) -> Result<Loaded, Log
         Some(error) if loaded.state.is_none() => Err(error),
         _ => Ok(loaded),
     }
+}
+
+/// Whether a state file is one of version 1, which nobody needs.
+pub(crate) fn is_version_1(folder: &Folder, name: &str) -> bool {
+    let read = || {
+        let file = folder.existing(name).ok()?;
+        let bytes = folder.read_all(name, file.as_ref()).ok()?;
+        let (version, _) = open_bytes(MAGIC, &bytes, &folder.path(name)).ok()??;
+        Some(version == 1)
+    };
+    read().unwrap_or(false)
 }
 
 enum Read {
