@@ -53,7 +53,7 @@ impl Inspection {
         let journal = end_of(&folder, &found)?;
         let shared = assemble(folder, found, journal, lock, options);
         crate::sync::lock(&shared.queue).is_closed = true;
-        Ok(Self { log: Log { shared: Arc::new(shared) }, torn })
+        Ok(Self { log: Log { shared }, torn })
     }
 
     fn shared(&self) -> &Shared {
