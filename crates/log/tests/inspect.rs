@@ -1,7 +1,7 @@
 //! Whatever byte of a log is damaged: looking at it tells so and changes nothing, a repair leaves
 //! nothing that it could have repaired, and never an offset that somebody could be given twice.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on here has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on here has failed")]
 
 #[path = "fixture/read.rs"]
 mod read;
@@ -76,6 +76,61 @@ fn check(contents: &Contents, path: &Path, at: usize, whole: &[(Vec<Found>, Vec<
             assert!(lost.contains(&record.0), "{told}: {} is gone without an error", record.0);
         }
         assert!(lost_before.iter().all(|offset| lost.contains(offset)), "{told}: {lost:?}");
+    }
+}
+
+/// Damages a file in a way that no checksum could expect.
+fn spoil(contents: &mut Contents, path: &Path, how: &str) {
+    let bytes = contents.get_mut(path).unwrap();
+    let half = bytes.len() / 2;
+    match how {
+        "missing" => drop(contents.remove(path)),
+        "empty" => bytes.clear(),
+        "cut off" => bytes.truncate(half),
+        "cut off by a byte" => bytes.truncate(bytes.len() - 1),
+        "longer" => bytes.extend([7; 100]),
+        "zeros in the middle" => bytes.iter_mut().skip(half).take(600).for_each(|it| *it = 0),
+        "garbage in the middle" => bytes.iter_mut().skip(half).take(600).for_each(|it| *it ^= 0x55),
+        _ => bytes.fill(0),
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_cut_off_or_full_of_something_else_stops_nobody_from_looking() {
+    let whole = fixture();
+    let ways = [
+        "missing",
+        "empty",
+        "cut off",
+        "cut off by a byte",
+        "longer",
+        "zeros in the middle",
+        "garbage in the middle",
+        "zeros",
+    ];
+    for path in whole.keys() {
+        for how in ways {
+            let told = format!("{} is {how}", path.display());
+            let mut contents = whole.clone();
+            spoil(&mut contents, path, how);
+            let disk = SimDisk::holding(contents.clone());
+            let inspection = match look(&disk) {
+                Err(LogError::Unreadable { .. }) => {
+                    let is_refused = matches!(open(&disk), Err(LogError::Unreadable { .. }));
+                    assert!(is_refused, "{told}: it can be opened, but not looked at");
+                    continue;
+                }
+                inspection => inspection.unwrap(),
+            };
+            let findings = inspection.verify().unwrap();
+            assert_eq!(disk.contents(), contents, "{told}");
+            let unmendable = findings.iter().filter(|it| it.mend().is_none()).count();
+            inspection.repair(&findings).unwrap();
+            let again = look(&disk).unwrap().verify().unwrap();
+            let left = again.iter().filter(|it| it.kind != FindingKind::Lost).count();
+            assert!(left <= unmendable, "{told}: {again:?} is left of {findings:?}");
+            drop(all_of(&open(&disk).unwrap()));
+        }
     }
 }
 
