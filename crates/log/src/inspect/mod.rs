@@ -2,6 +2,7 @@
 //! were written, and what a repair would do.
 
 mod frames;
+mod gaps;
 mod repair;
 mod settled;
 mod sizes;

@@ -52,8 +52,8 @@ impl fmt::Display for Mend {
                 write!(f, "cut {length} bytes at {position}, kept in {}", torn.kept())
             }
             Self::State { name, source } => {
-                write!(f, "write {name} again from {source}, its bytes kept in ")?;
-                f.write_str(&kept_name(name, 0))
+                let kept = kept_name(name, 0);
+                write!(f, "write {name} again from {source}, what it held kept in {kept}")
             }
             Self::SegmentHeader { position, header } => {
                 let name = file_name(header.number, "journal");

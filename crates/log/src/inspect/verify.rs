@@ -64,6 +64,7 @@ impl Inspection {
         found.extend(in_journal.map(|damage| Finding::damage(damage.clone(), None)));
         found.extend(self.torn.iter().map(|torn| shared.torn(*torn)));
         found.extend(shared.verify_settled()?);
+        found.extend(shared.verify_gaps()?);
         Ok(found)
     }
 }
