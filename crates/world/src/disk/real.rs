@@ -137,3 +137,26 @@ impl Drop for RealLock {
         drop(self.0.unlock());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    #[test]
+    fn a_file_that_is_opened_to_be_read_is_not_made_and_not_written() {
+        let name = format!("dhara-world-read-only-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        for disk in [Arc::new(RealDisk) as Arc<dyn Disk>, Arc::new(SimDisk::new())] {
+            let error = disk.open(&path, OpenMode::ReadOnly).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            disk.open(&path, OpenMode::New).unwrap().write_all_at(b"as it was", 0).unwrap();
+            let file = disk.open(&path, OpenMode::ReadOnly).unwrap();
+            assert!(file.write_all_at(b"!", 0).is_err() && file.set_len(0).is_err());
+            let mut bytes = [0; 9];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 9);
+            assert_eq!(&bytes, b"as it was");
+            disk.remove(&path).unwrap();
+        }
+    }
+}
