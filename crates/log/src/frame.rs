@@ -54,6 +54,23 @@ impl Kind {
         })
     }
 
+    /// The word for it in what people read.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "records",
+            Self::Offsets => "offsets",
+            Self::Created => "created",
+            Self::Mark => "mark",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Topic => "topic",
+            Self::Deleted => "deleted",
+            Self::Trim => "trim",
+            Self::Lost => "lost",
+            Self::Notes => "notes",
+        }
+    }
+
     /// Whether sequences may jump at this frame. Its `base` is then the sequence that would have
     /// come without the jump, so that no frame can be missing before it unseen.
     pub(crate) fn may_jump(self) -> bool {

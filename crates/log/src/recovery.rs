@@ -1,4 +1,4 @@
-//! Opening: what the files hold is taken up, a torn tail is cut, damage is reported.
+//! Recovery: what the journal holds is taken up, damage and a torn tail are found. Nothing is written.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use crate::codec::Cursor;
 use crate::commit::MOST_STRETCH;
 use crate::frame::{ALIGN, HEADER, Header, Kind};
 use crate::groups::{Groups, Position};
-use crate::journal::SENTINEL;
 use crate::notes::Notes;
 use crate::partition::Stretch;
 use crate::producers::{Producers, Sequenced};
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
 use crate::state::State;
 use crate::topics::{TopicRecord, Topics};
-use crate::{LogError, Note, RecordBatch};
+use crate::torn::{self, Torn};
+use crate::{Cut, LogError, Note, RecordBatch};
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,19 +23,6 @@ pub struct OpenReport {
     pub cut: Vec<Cut>,
     /// What is damaged although it was durable once.
     pub damage: Vec<Damage>,
-}
-
-/// Bytes at the journal's end that were not a whole commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it.
-    pub position: u64,
-    /// How many bytes.
-    pub length: u64,
-    /// The file that keeps them.
-    pub kept: PathBuf,
 }
 
 /// Bytes that were durable once and are not what was written.
@@ -55,6 +42,37 @@ pub struct Damage {
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
     folder: &'a Folder,
+    salt: u64,
+    topics: Topics,
+    groups: Groups,
+    notes: Notes,
+    producers: Producers,
+    report: OpenReport,
+    epoch: u32,
+    /// Partitions with lower ids, where they are not there, were deleted.
+    known_ids: u32,
+    /// The sequence that the next frame should have.
+    expected: u64,
+    /// The highest sequence that was seen anywhere.
+    highest: u64,
+    /// Everything below this sequence was durable before the log was opened.
+    synced: u64,
+    /// Where the first frame lies that no later one proves to be durable.
+    unproven: Option<(u64, usize)>,
+    /// The frames of an append whose last frame has not come yet.
+    group: Vec<(Header, usize, bool)>,
+    /// Headers that could not be read: where in the journal, and how many bytes.
+    lost: Vec<(u64, u64)>,
+    /// What is to be cut before the journal goes on.
+    torn: Vec<Torn>,
+    was_closed: bool,
+    /// The time now, in milliseconds.
+    now: i64,
+}
+
+/// What was found in the journal, up to its end.
+#[derive(Debug)]
+pub(crate) struct Recovered {
     pub(crate) salt: u64,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
@@ -62,27 +80,19 @@ pub(crate) struct Scan<'a> {
     pub(crate) producers: Producers,
     pub(crate) report: OpenReport,
     pub(crate) epoch: u32,
-    /// Partitions with lower ids, where they are not there, were deleted.
-    known_ids: u32,
-    /// The sequence that the next frame should have.
+    /// The sequence that the next frame would have.
     pub(crate) expected: u64,
     /// The highest sequence that was seen anywhere.
     pub(crate) highest: u64,
-    /// Everything below this sequence was durable before the log was opened.
-    pub(crate) synced: u64,
     /// Where the first frame lies that no later one proves to be durable.
     pub(crate) unproven: Option<(u64, usize)>,
-    /// The frames of an append whose last frame has not come yet.
-    group: Vec<(Header, usize, bool)>,
-    /// Headers that could not be read: where in the journal, and how many bytes.
-    lost: Vec<(u64, u64)>,
-    was_closed: bool,
-    /// The time now, in milliseconds.
-    now: i64,
+    /// What is to be cut before the journal goes on.
+    pub(crate) torn: Vec<Torn>,
+    pub(crate) end: End,
 }
 
 /// Where the journal goes on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     /// The place of the last segment in the list.
     pub(crate) segment: usize,
@@ -117,13 +127,14 @@ impl<'a> Scan<'a> {
             unproven: None,
             group: Vec::new(),
             lost: Vec::new(),
+            torn: Vec::new(),
             was_closed: false,
             now,
         }
     }
 
     /// Takes up the frames of `segments`, from the first on, until the journal ends.
-    pub(crate) fn run(&mut self, segments: &mut [Segment]) -> Result<End, LogError> {
+    pub(crate) fn run(mut self, segments: &mut [Segment]) -> Result<Recovered, LogError> {
         let mut end = End { segment: 0, at: segment::HEADER as usize };
         let (mut bytes, mut next) = (Vec::new(), Vec::new());
         self.read_into(segments.first(), &mut bytes)?;
@@ -137,17 +148,36 @@ impl<'a> Scan<'a> {
             end = End { segment: place, at };
             if !self.goes_on(&next) {
                 self.drop_group(&mut end);
-                self.cut(&segment, &bytes, end.at)?;
+                self.note_torn(&segment, &bytes, end.at);
                 for later in segments.iter().skip(place + 1) {
                     self.read_into(Some(later), &mut next)?;
-                    self.cut_later(later, &next)?;
+                    self.note_torn_later(later, &next);
                 }
                 break;
             }
             std::mem::swap(&mut bytes, &mut next);
         }
         self.skip_lost();
-        Ok(end)
+        Ok(self.finish(end))
+    }
+
+    fn finish(self, end: End) -> Recovered {
+        let Self { salt, topics, groups, notes, producers, report, epoch, .. } = self;
+        let Self { expected, highest, unproven, torn, .. } = self;
+        Recovered {
+            salt,
+            topics,
+            groups,
+            notes,
+            producers,
+            report,
+            epoch,
+            expected,
+            highest,
+            unproven,
+            torn,
+            end,
+        }
     }
 
     fn read_into(&self, segment: Option<&Segment>, bytes: &mut Vec<u8>) -> Result<(), LogError> {
@@ -412,21 +442,21 @@ impl<'a> Scan<'a> {
         self.group.clear();
     }
 
-    /// Keeps what was begun after the journal's end in a file of its own, then makes it zeros. What
-    /// lies there from an earlier use of the file stays.
-    fn cut(&mut self, segment: &Segment, bytes: &[u8], at: usize) -> Result<(), LogError> {
+    /// Notes what was begun after the journal's end, which is to be cut. What lies there from an
+    /// earlier use of the file stays.
+    fn note_torn(&mut self, segment: &Segment, bytes: &[u8], at: usize) {
         let newest = self.newest_after(bytes, at);
         let rest = bytes.get(at..).unwrap_or_default();
-        let is_clean = is_untouched(rest, self.salt, self.expected);
-        let torn = if is_clean { at } else { at + torn_bytes(rest, self.salt) };
-        self.cut_to(segment, bytes, at, newest.max(torn))
+        let is_clean = torn::is_untouched(rest, self.salt, self.expected);
+        let torn = if is_clean { at } else { at + torn::torn_bytes(rest, self.salt) };
+        self.torn.extend(Torn::of(segment, bytes, at, newest.max(torn)));
     }
 
-    /// As [`Scan::cut`] for a segment that the journal never came to.
-    fn cut_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
+    /// As [`Scan::note_torn`] for a segment that the journal never came to.
+    fn note_torn_later(&mut self, segment: &Segment, bytes: &[u8]) {
         let from = segment::HEADER as usize;
         let to = self.newest_after(bytes, from);
-        self.cut_to(segment, bytes, from, to)
+        self.torn.extend(Torn::of(segment, bytes, from, to));
     }
 
     /// Where the last frame ends that was begun after the journal's end.
@@ -439,32 +469,6 @@ impl<'a> Scan<'a> {
             }
         }
         end
-    }
-
-    fn cut_to(
-        &mut self,
-        segment: &Segment,
-        bytes: &[u8],
-        at: usize,
-        to: usize,
-    ) -> Result<(), LogError> {
-        let rest = bytes.get(at..to).unwrap_or_default();
-        let used = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let Some(tail) = rest.get(..used).filter(|tail| !tail.is_empty()) else { return Ok(()) };
-        let kept = format!("{:020}-{at:012}.cut", segment.number);
-        self.folder.write_file(&kept, tail)?;
-        let file = self.folder.segment(segment.number)?;
-        let path = self.path_of(segment);
-        let failed = |error| LogError::io("cutting the torn tail of", &path, error);
-        file.write_all_at(&vec![0; used], at as u64).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        self.report.cut.push(Cut {
-            file: path.clone(),
-            position: at as u64,
-            length: used as u64,
-            kept: self.folder.path(&kept),
-        });
-        Ok(())
     }
 
     /// Offsets that may have been lost with unreadable headers are never given again: a partition
@@ -496,25 +500,6 @@ pub(crate) fn good_headers(
             let at = from + index * ALIGN;
             Some((at, Header::parse(bytes.get(at..)?, salt)?))
         })
-}
-
-/// Whether nothing was begun at the front of `bytes`: there are the zeros that follow each commit, or
-/// a frame from an earlier use of the file.
-fn is_untouched(bytes: &[u8], salt: u64, expected: u64) -> bool {
-    let front = bytes.get(..SENTINEL).unwrap_or(bytes);
-    front.iter().all(|byte| *byte == 0)
-        || Header::parse(bytes, salt).is_some_and(|header| header.sequence < expected)
-}
-
-/// How many bytes of a torn commit are at the front of `bytes`, as far as one can tell: a whole frame
-/// by its header, or what lies before the next good header, within a page.
-fn torn_bytes(bytes: &[u8], salt: u64) -> usize {
-    const PAGE: usize = 4096;
-    let most = PAGE.min(bytes.len());
-    match Header::parse(bytes, salt) {
-        Some(header) => header.span().min(bytes.len()),
-        None => good_headers(bytes, ALIGN, salt).next().map_or(most, |(at, _)| at.min(most)),
-    }
 }
 
 /// The time by which a batch expires.

@@ -16,8 +16,9 @@ use crate::sync::{Mutex, lock};
 /// Bytes of a segment before its first frame.
 pub(crate) const HEADER: u64 = 1024;
 /// The header stands twice, in two sectors, since without the salt in it no frame can be told.
-const COPY: usize = 512;
-const FIELDS: usize = 64;
+pub(crate) const COPY: usize = 512;
+/// The bytes of a header that mean something.
+pub(crate) const FIELDS: usize = 64;
 const MAGIC: &[u8; 8] = b"DHARAJNL";
 /// A segment is written under this name until all of its zeros are durable.
 pub(crate) const SPARE: &str = "spare.tmp";
@@ -92,6 +93,15 @@ impl SegmentHeader {
         foreign.map_or(Ok(None), Err)
     }
 
+    /// What each copy of the header says; `None` where it is damaged, or of another version.
+    pub(crate) fn copies(bytes: &[u8], path: &Path) -> [Option<Self>; 2] {
+        [0, COPY].map(|at| {
+            let copy = bytes.get(at..at + FIELDS).unwrap_or_default();
+            let (_, rest) = open_bytes(MAGIC, copy, path).ok()??;
+            Self::parse_fields(rest)
+        })
+    }
+
     fn parse_fields(rest: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(rest);
         let (number, salt, first_sequence) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
@@ -104,6 +114,8 @@ impl SegmentHeader {
 pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
+    /// How files that exist are opened.
+    access: OpenMode,
     /// Files that were read lately, most lately last.
     handles: Mutex<VecDeque<(FileKey, Arc<dyn File>)>>,
 }
@@ -128,7 +140,12 @@ type FileKey = (FileKind, u64);
 
 impl Folder {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, handles: Mutex::default() }
+        Self { disk, dir, access: OpenMode::Existing, handles: Mutex::default() }
+    }
+
+    /// A folder that is looked at and not changed.
+    pub(crate) fn read_only(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { access: OpenMode::ReadOnly, ..Self::new(disk, dir) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -138,6 +155,11 @@ impl Folder {
     pub(crate) fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn File>, LogError> {
         let path = self.path(name);
         self.disk.open(&path, mode).map_err(|error| LogError::io("opening", &path, error))
+    }
+
+    /// A file that exists, to be read, and written where the folder may be changed.
+    pub(crate) fn existing(&self, name: &str) -> Result<Arc<dyn File>, LogError> {
+        self.open(name, self.access)
     }
 
     pub(crate) fn sync_dir(&self) -> Result<(), LogError> {
@@ -165,7 +187,7 @@ impl Folder {
             return Ok(file);
         }
         let (kind, number) = key;
-        let file = self.open(&kind.name(number), OpenMode::Existing)?;
+        let file = self.existing(&kind.name(number))?;
         handles.push_back((key, Arc::clone(&file)));
         if handles.len() > OPEN_HANDLES {
             handles.pop_front();

@@ -127,8 +127,12 @@ impl Shared {
         writer: &mut SettledWriter,
     ) -> Result<(), LogError> {
         let mut rest = stretches;
+        let settled = Arc::clone(&read(&self.settled));
+        let mut next = self.settled_end(&settled, partition.id)?.max(earliest);
         while let Some(first) = rest.first() {
             let Some(segment) = segment_at(segments, first.position) else { break };
+            // No frame tells of them any more, and no compaction has removed them.
+            self.push_lost(writer, partition.id, next, first.offset, 0, first.max_timestamp)?;
             let mut end = first.position;
             let together = rest.iter().take_while(|stretch| {
                 let follows = stretch.position == end && stretch.position < segment.end();
@@ -138,6 +142,7 @@ impl Shared {
             });
             let (together, after) = rest.split_at_checked(together.count()).unwrap_or((rest, &[]));
             rest = after;
+            next = together.last().map_or(next, |last| last.next);
             self.copy_run(segment, partition, earliest, together, writer)?;
         }
         Ok(())

@@ -5,7 +5,6 @@
 //! journal comes to the same when it is taken up over a newer state.
 
 use bytes::BufMut;
-use dhara_world::disk::OpenMode;
 
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, put_list, seal_bytes};
@@ -18,7 +17,7 @@ use crate::topics::TopicRecord;
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
 /// A state is written twice, into two files: without it no topic has a name.
-const KINDS: [&str; 2] = ["state", "state-copy"];
+pub(crate) const KINDS: [&str; 2] = ["state", "state-copy"];
 
 /// What the log knows beside its records.
 #[derive(Clone, Debug)]
@@ -180,6 +179,17 @@ pub(crate) fn load(folder: &Folder, most_producers: usize) -> Result<Loaded, Log
     }
 }
 
+/// Whether a state file is one of version 1, which nobody needs.
+pub(crate) fn is_version_1(folder: &Folder, name: &str) -> bool {
+    let read = || {
+        let file = folder.existing(name).ok()?;
+        let bytes = folder.read_all(name, file.as_ref()).ok()?;
+        let (version, _) = open_bytes(MAGIC, &bytes, &folder.path(name)).ok()??;
+        Some(version == 1)
+    };
+    read().unwrap_or(false)
+}
+
 enum Read {
     Good(Box<State>),
     Damaged,
@@ -188,7 +198,7 @@ enum Read {
 
 fn read_one(folder: &Folder, number: u64, name: &str, most: usize) -> Result<Read, LogError> {
     let path = folder.path(name);
-    let file = folder.open(name, OpenMode::Existing)?;
+    let file = folder.existing(name)?;
     let bytes = folder.read_all(name, file.as_ref())?;
     let Some((version, rest)) = open_bytes(MAGIC, &bytes, &path)? else { return Ok(Read::Damaged) };
     if version == 1 {
