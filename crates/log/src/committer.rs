@@ -2,12 +2,11 @@
 
 use std::io;
 use std::path::Path;
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::{lock, wait, wait_timeout};
+use crate::sync::{Builder, JoinHandle, lock, wait, wait_timeout};
 use crate::{Log, LogError};
 
 const STACK: usize = 256 << 10;
@@ -121,7 +120,7 @@ impl Shared {
                 queue = wait(&self.queue_changed, queue);
                 continue;
             };
-            let (held, is_over) = wait_timeout(&self.queue_changed, queue, delay);
+            let (held, is_over) = wait_timeout(&self.queue_changed, &self.queue, queue, delay);
             queue = held;
             if is_over && !queue.is_urgent && !queue.is_closed {
                 return Some(next);
@@ -134,7 +133,7 @@ impl Shared {
         let mut house = lock(&self.house);
         while !house.is_closed && house.wanted.is_none() && !house.is_called {
             let time = self.options.retention_interval;
-            let (held, is_over) = wait_timeout(&self.house_changed, house, time);
+            let (held, is_over) = wait_timeout(&self.house_changed, &self.house, house, time);
             house = held;
             if is_over {
                 break;
@@ -146,7 +145,7 @@ impl Shared {
     fn rest_house(&self) {
         let house = lock(&self.house);
         if !house.is_closed {
-            drop(wait_timeout(&self.house_changed, house, REST));
+            drop(wait_timeout(&self.house_changed, &self.house, house, REST));
         }
     }
 
