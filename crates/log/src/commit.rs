@@ -201,10 +201,22 @@ impl Shared {
     /// Sees to it that what was written without a sync gets one in time.
     fn sync_later(&self, journal: &Journal, within: u64) {
         let mut queue = lock(&self.queue);
+        let before = queue.sync_within;
         if !journal.is_dirty {
             queue.sync_within = None;
         } else if within != OS {
-            queue.sync_within = Some(queue.sync_within.map_or(within, |other| other.min(within)));
+            queue.sync_within = Some(before.map_or(within, |other| other.min(within)));
+        }
+        // The committer sleeps where somebody else commits, and may not know of a mark or a sync
+        // that is due after this commit.
+        let is_sooner = queue.sync_within.is_some_and(|now| before.is_none_or(|it| now < it));
+        let wakes = queue.is_idle && (is_sooner || !queue.has_alarm);
+        if wakes {
+            queue.is_idle = false;
+        }
+        drop(queue);
+        if wakes {
+            self.queue_changed.notify_all();
         }
     }
 

@@ -100,6 +100,7 @@ impl Shared {
     fn wait_for_work(&self) -> Option<Next> {
         let mut queue = lock(&self.queue);
         loop {
+            queue.is_idle = false;
             if queue.is_urgent {
                 return Some(Next::Commit);
             }
@@ -116,6 +117,7 @@ impl Shared {
                 _ => (None, Next::Mark),
             };
             queue.is_idle = true;
+            queue.has_alarm = delay.is_some();
             let Some(delay) = delay else {
                 queue = wait(&self.queue_changed, queue);
                 continue;
@@ -123,6 +125,7 @@ impl Shared {
             let (held, is_over) = wait_timeout(&self.queue_changed, &self.queue, queue, delay);
             queue = held;
             if is_over && !queue.is_urgent && !queue.is_closed {
+                queue.is_idle = false;
                 return Some(next);
             }
         }
