@@ -201,10 +201,22 @@ impl Shared {
     /// Sees to it that what was written without a sync gets one in time.
     fn sync_later(&self, journal: &Journal, within: u64) {
         let mut queue = lock(&self.queue);
+        let before = queue.sync_within;
         if !journal.is_dirty {
             queue.sync_within = None;
         } else if within != OS {
-            queue.sync_within = Some(queue.sync_within.map_or(within, |other| other.min(within)));
+            queue.sync_within = Some(before.map_or(within, |other| other.min(within)));
+        }
+        // The committer sleeps where somebody else commits, and may not know of a mark or a sync
+        // that is due after this commit.
+        let is_sooner = queue.sync_within.is_some_and(|now| before.is_none_or(|it| now < it));
+        let wakes = queue.is_idle && (is_sooner || !queue.has_alarm);
+        if wakes {
+            queue.is_idle = false;
+        }
+        drop(queue);
+        if wakes {
+            self.queue_changed.notify_all();
         }
     }
 
@@ -365,9 +377,7 @@ impl Commit<'_> {
         partition: &Partition,
         batch: &RecordBatch,
     ) -> Result<Option<u64>, LogError> {
-        if partition.is_deleted() {
-            return Err(LogError::Unknown { partition: partition.name.clone() });
-        }
+        check_exists(partition)?;
         let Some(sequenced) = Sequenced::of(batch)? else { return Ok(None) };
         match self.producers.check(partition.id, &sequenced) {
             Ok(Verdict::New) => {
@@ -389,6 +399,7 @@ impl Commit<'_> {
     fn append(&mut self, append: Prepared) -> Outcome {
         let shared = self.shared;
         append.conditions.iter().try_for_each(|condition| condition.check(shared))?;
+        append.offsets.iter().try_for_each(|(partition, _)| check_exists(partition))?;
         self.producers.begin();
         match self.admit_all(&append) {
             Ok(None) => Ok(self.push_all(append)),
@@ -441,9 +452,11 @@ impl Commit<'_> {
         if !append.offsets.is_empty() {
             rest = rest.saturating_sub(1);
             let mut body = Vec::new();
-            append.offsets.iter().for_each(|position| position.encode(&mut body));
+            let positions: Vec<_> =
+                append.offsets.into_iter().map(|(_, position)| position).collect();
+            positions.iter().for_each(|position| position.encode(&mut body));
             self.frames.push(Header { rest, ..Header::plain(Kind::Offsets) }, &[&body]);
-            self.effects.push(Effect::Offsets(append.offsets));
+            self.effects.push(Effect::Offsets(positions));
             self.syncs = true;
         }
         if !append.notes.is_empty() {
@@ -542,6 +555,14 @@ pub(crate) fn arrival(batch: &RecordBatch, now: i64) -> i64 {
     match batch.max_timestamp() {
         time if time < 0 => now,
         time => time.min(now),
+    }
+}
+
+/// Its topic may have been deleted since it was looked up.
+fn check_exists(partition: &Partition) -> Result<(), LogError> {
+    match partition.is_deleted() {
+        true => Err(LogError::Unknown { partition: partition.name.clone() }),
+        false => Ok(()),
     }
 }
 

@@ -155,8 +155,13 @@ impl Shared {
 
     /// Removes a file of the journal that is not going to be used again.
     fn free_step(&self) -> Result<bool, LogError> {
+        let _making = lock(&self.making);
         let gone = {
             let mut house = lock(&self.house);
+            if house.is_closed {
+                // The folder is another's, or will be in a moment.
+                return Ok(false);
+            }
             let length = self.options.segment_bytes;
             let other = house.free.iter().position(|(_, other)| *other != length);
             let surplus = (house.free.len() > MOST_FREE).then_some(0);

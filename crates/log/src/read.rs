@@ -57,13 +57,21 @@ struct Plan {
 /// The files at one moment. What was planned with them may be gone when it is read; then they are
 /// others by now.
 #[derive(Clone, Debug)]
-struct Files {
+pub(crate) struct Files {
     segments: Arc<Vec<Segment>>,
-    settled: Arc<Settled>,
+    pub(crate) settled: Arc<Settled>,
+}
+
+impl Fetched {
+    /// Whether records from `offset` on are not in it, as a compaction removed them or nobody knows.
+    fn skips(&self, offset: u64) -> bool {
+        let first = self.batches.first().map_or(self.next, RecordBatch::base_offset);
+        first > offset
+    }
 }
 
 impl Files {
-    fn are_those_of(&self, shared: &Shared) -> bool {
+    pub(crate) fn are_those_of(&self, shared: &Shared) -> bool {
         Arc::ptr_eq(&self.segments, &read(&shared.segments))
             && Arc::ptr_eq(&self.settled, &read(&shared.settled))
     }
@@ -104,15 +112,22 @@ impl Shared {
                 };
                 Ok(Fetched { batches, next, end: plan.end })
             });
-            match result {
-                Err(LogError::Damaged { .. } | LogError::Io { .. })
-                    if !files.are_those_of(self) => {}
-                result => return result,
+            let is_doubtful = match &result {
+                Ok(fetched) => fetched.skips(offset),
+                Err(LogError::Damaged { .. } | LogError::Io { .. }) => {
+                    check_still_there(partition, offset)?;
+                    true
+                }
+                Err(_) => false,
+            };
+            // What was settled meanwhile is missed in the files that there were before.
+            if !is_doubtful || files.are_those_of(self) {
+                return result;
             }
         }
     }
 
-    fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let segments = Arc::clone(&read(&self.segments));
         let settled = Arc::clone(&read(&self.settled));
         Files { segments, settled }
@@ -381,6 +396,14 @@ fn small(pieces: Vec<Bytes>) -> Vec<Bytes> {
 fn missing(partition: &Partition, offset: u64, next: u64) -> LogError {
     let what = "its frames are missing from the log".to_owned();
     LogError::Damaged { partition: partition.name.clone(), offset, next, what }
+}
+
+/// What was deleted or has expired meanwhile is not damaged.
+fn check_still_there(partition: &Partition, offset: u64) -> Result<(), LogError> {
+    if partition.is_deleted() {
+        return Err(LogError::Unknown { partition: partition.name.clone() });
+    }
+    check_range(partition, &partition.shown(), offset)
 }
 
 fn check_range(partition: &Partition, shown: &Shown, offset: u64) -> Result<(), LogError> {

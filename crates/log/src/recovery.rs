@@ -158,6 +158,9 @@ impl<'a> Scan<'a> {
             std::mem::swap(&mut bytes, &mut next);
         }
         self.skip_lost();
+        // A newer state does not know the topics any more that older frames commit offsets for.
+        let topics = &self.topics;
+        self.groups.keep_partitions(|id| topics.by_id(id).is_some());
         Ok(self.finish(end))
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Queue {
     pub(crate) is_urgent: bool,
     /// Whether the committer's thread sleeps.
     pub(crate) is_idle: bool,
+    /// Whether it wakes by itself, in time for a mark.
+    pub(crate) has_alarm: bool,
     /// Within how many microseconds what was written has to be synced.
     pub(crate) sync_within: Option<u64>,
     pub(crate) is_closed: bool,
@@ -93,6 +95,7 @@ impl Queue {
             bytes: 0,
             is_urgent: false,
             is_idle: false,
+            has_alarm: false,
             sync_within: None,
             is_closed: false,
         }
