@@ -192,10 +192,11 @@ impl Shared {
     ) -> Result<Vec<(Stretch, Source)>, LogError> {
         let mut best: Vec<(Stretch, Source)> = Vec::new();
         for class in [Class::Plain, Class::Compact] {
-            let Some((held, index)) = self.file_of(settled, class, partition.id, offset)? else {
+            let Some((held, found)) =
+                self.blocks_from(settled, class, partition.id, offset, max_bytes)?
+            else {
                 continue;
             };
-            let found = index.locate(partition.id, offset, max_bytes);
             let is_earlier = match (found.first(), best.first()) {
                 (Some(found), Some((best, _))) => found.offset < best.offset,
                 (found, _) => found.is_some(),
@@ -217,6 +218,27 @@ impl Shared {
             }
         }
         Ok(end)
+    }
+
+    /// The blocks that hold `offset` and what follows in the first file of a class that has some. A
+    /// file of which a compaction removed all records of the partition still tells their end.
+    pub(crate) fn blocks_from<'a>(
+        &self,
+        settled: &'a Settled,
+        class: Class,
+        partition: u32,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<(&'a Held, Vec<Stretch>)>, LogError> {
+        let mut from = offset;
+        while let Some((held, index)) = self.file_of(settled, class, partition, from)? {
+            let found = index.locate(partition, offset, max_bytes);
+            if !found.is_empty() {
+                return Ok(Some((held, found)));
+            }
+            from = index.end_of(partition);
+        }
+        Ok(None)
     }
 
     /// The first file of a class with records of a partition from `offset` on. The ends only rise from

@@ -163,8 +163,9 @@ impl Shared {
     ) -> Result<Vec<Stretch>, LogError> {
         let mut best: Vec<Stretch> = Vec::new();
         for class in [Class::Plain, Class::Compact] {
-            if let Some((_, index)) = self.file_of(settled, class, partition.id, offset)? {
-                let found = index.locate(partition.id, offset, BLOCKS);
+            if let Some((_, found)) =
+                self.blocks_from(settled, class, partition.id, offset, BLOCKS)?
+            {
                 let is_earlier = match (found.first(), best.first()) {
                     (Some(found), Some(best)) => found.offset < best.offset,
                     (found, _) => found.is_some(),
