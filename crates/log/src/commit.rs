@@ -13,6 +13,7 @@ use crate::journal::{Frames, Journal, WriteError};
 use crate::partition::{Partition, Stretch};
 use crate::prepare::{Prepared, PreparedCondition};
 use crate::producers::{self, Sequenced, Verdict};
+use crate::sabotage::Sabotage;
 use crate::segment::file_name;
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
@@ -181,7 +182,7 @@ impl Shared {
             return Ok(results);
         }
         let position = frames.start;
-        match journal.write(frames, syncs) {
+        match journal.write(frames, syncs && !Sabotage::AckBeforeSync.is_on()) {
             Ok(bytes) => {
                 self.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
                 // A mark is wanted after this commit, and a sync where there was none.
@@ -446,7 +447,7 @@ impl Commit<'_> {
         let mut rest = append.frame_count();
         let mut bases = Vec::with_capacity(append.batches.len());
         for (partition, batch) in append.batches {
-            rest = rest.saturating_sub(1);
+            rest = if Sabotage::AppendsInPart.is_on() { 0 } else { rest.saturating_sub(1) };
             bases.push(self.push_records(partition, &batch, rest));
         }
         if !append.offsets.is_empty() {

@@ -11,6 +11,7 @@ use crate::commit::arrival;
 use crate::frame::{self, HEADER, Header};
 use crate::keys::{KeyOffsets, hash_key, insert_keys};
 use crate::partition::{Partition, Stretch};
+use crate::sabotage::Sabotage;
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
@@ -333,7 +334,8 @@ impl Compaction {
         batch.retain(|record| {
             let Some(key) = &record.key else { return true };
             let newest = self.newest.get(hash_key(salt, key));
-            if newest.is_some_and(|newest| newest > record.offset) {
+            let is_bad = Sabotage::NewestDropped.is_on() && newest == Some(record.offset);
+            if newest.is_some_and(|newest| newest > record.offset) || is_bad {
                 return false;
             }
             if record.value.is_some() {

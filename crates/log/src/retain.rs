@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::commit::Work;
 use crate::frame;
 use crate::partition::{Partition, Stretch};
+use crate::sabotage::Sabotage;
 use crate::settled::{Class, Settled};
 use crate::shared::Shared;
 use crate::space::Trimmed;
@@ -54,6 +55,9 @@ impl Shared {
 
     /// Lets partitions begin later: durably, and then their space is given back.
     pub(crate) fn trim(&self, trims: Vec<Trimmed>) -> Result<(), LogError> {
+        if Sabotage::SpaceBeforeTrim.is_on() {
+            self.give_back(&trims)?;
+        }
         let of = |trimmed: &Trimmed| (Arc::clone(&trimmed.partition), trimmed.to);
         let work = Work::Trim(trims.iter().map(of).collect());
         let ticket = self.enqueue(work, trims.len().saturating_mul(frame::HEADER), false);

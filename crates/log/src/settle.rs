@@ -9,6 +9,8 @@ use crate::LogError;
 use crate::batch::MAX_TIMESTAMP_AT;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::partition::{Partition, Stretch};
+use crate::producers::Producers;
+use crate::sabotage::Sabotage;
 use crate::segment::{Segment, file_name, read_full};
 use crate::settled::{Class, Settled, SettledFile, SettledWriter};
 use crate::shared::Shared;
@@ -228,7 +230,9 @@ impl Shared {
             house.state_number += 1;
             house.state_number
         };
-        state::store(&self.folder, number, &state)?;
+        if !Sabotage::JournalUsedTooSoon.is_on() {
+            state::store(&self.folder, number, &state)?;
+        }
         *write(&self.settled) = Arc::new(settled);
         Ok(())
     }
@@ -244,7 +248,8 @@ impl Shared {
         let topics = read(&self.topics);
         let bounds = topics.partitions().into_iter().map(|partition| {
             let shown = partition.shown();
-            (partition.id, shown.earliest, shown.end)
+            let end = if Sabotage::EndsForgotten.is_on() { shown.earliest } else { shown.end };
+            (partition.id, shown.earliest, end)
         });
         State {
             salt: self.salt,
@@ -257,7 +262,10 @@ impl Shared {
             bounds: bounds.collect(),
             positions: read(&self.groups).positions(),
             notes: read(&self.notes).all(),
-            producers: read(&self.producers).clone(),
+            producers: match Sabotage::ProducersForgotten.is_on() {
+                true => Producers::new(self.options.max_producers),
+                false => read(&self.producers).clone(),
+            },
             settled: settled.all().map(|held| held.file).collect(),
         }
     }
