@@ -112,7 +112,7 @@ impl Shared {
         if let Some(error) = self.failure() {
             return Err(error);
         }
-        let first = waiting.peek().map_or(0, |pending| pending.span);
+        let first = waiting.peek().map_or(0, |pending| self.span_of(pending));
         if !journal.has_room(first) {
             self.rotate(journal, first).map_err(|error| match error {
                 LogError::Full { .. } | LogError::Failed { .. } => error,
@@ -124,6 +124,16 @@ impl Shared {
         }
         let gathered = self.gather(journal, waiting);
         self.finish(journal, gathered)
+    }
+
+    /// The bytes that something takes in the journal now: a change before may have made a topic larger.
+    fn span_of(&self, pending: &Pending) -> usize {
+        match &pending.work {
+            Work::Topic(change) => {
+                change.apply(&read(&self.topics)).map_or(pending.span, |changed| changed.span())
+            }
+            _ => pending.span,
+        }
     }
 
     fn gather(&self, journal: &mut Journal, waiting: &mut Waiting) -> Gathered {
@@ -146,7 +156,7 @@ impl Shared {
                 break;
             }
             let Some(pending) = waiting.next() else { break };
-            // The next ones may be about the topic that this one changes.
+            // The next ones may be about the topic that this one changes, and take more room for it.
             let changes_topic = matches!(pending.work, Work::Topic(_));
             let result = commit.take(pending.work);
             commit.results.push(result);
@@ -324,11 +334,15 @@ impl Shared {
 type Waiting = std::iter::Peekable<std::vec::IntoIter<Pending>>;
 
 impl Commit<'_> {
-    /// Whether the work asks for what this commit has changed and not shown yet.
+    /// Whether the work asks for what this commit has changed and not shown yet, or changes a topic,
+    /// which begins a commit.
     fn has_to_end_before(&self, work: &Work) -> bool {
         let changes_notes = |effect: &Effect| matches!(effect, Effect::Notes(_));
-        matches!(work, Work::Append(append) if append.asks_notes())
-            && self.effects.iter().any(changes_notes)
+        match work {
+            Work::Topic(_) => true,
+            Work::Append(append) => append.asks_notes() && self.effects.iter().any(changes_notes),
+            Work::One(..) | Work::Trim(_) => false,
+        }
     }
 
     fn take(&mut self, work: Work) -> Outcome {
@@ -472,17 +486,12 @@ impl Commit<'_> {
 
     fn change(&mut self, change: &TopicChange) -> Outcome {
         let changed = change.apply(&read(&self.shared.topics))?;
-        let mut body = Vec::new();
+        let body = changed.body();
         let kind = match &changed {
-            Changed::To(record) => {
-                record.encode(&mut body);
-                Kind::Topic
-            }
-            Changed::Gone(name) => {
-                crate::codec::put_text(&mut body, name);
-                Kind::Deleted
-            }
+            Changed::To(_) => Kind::Topic,
+            Changed::Gone(_) => Kind::Deleted,
         };
+        self.frames.push(Header { rest: 1, ..Header::plain(kind) }, &[&body]);
         self.frames.push(Header::plain(kind), &[&body]);
         self.effects.push(Effect::Topic(changed));
         self.syncs = true;

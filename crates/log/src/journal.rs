@@ -167,6 +167,7 @@ impl Journal {
             salt: self.salt,
             first_sequence: segment.first_sequence,
             epoch: self.epoch,
+            length: segment.length,
         };
         let written = file.write_all_at(&header.encode(), 0);
         written.map_err(|error| {

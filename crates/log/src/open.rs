@@ -50,8 +50,10 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     }
     let mut scan = Scan::new(&folder, state, report, now);
     let end = scan.run(&mut segments)?;
-    let spare = segments.get(end.segment + 1).map(|segment| (segment.number, segment.length));
+    let spare = segments.get(end.segment + 1).filter(|it| !scan.broken.contains(&it.number));
+    let spare = spare.map(|segment| (segment.number, segment.length));
     segments.truncate(end.segment + 1);
+    let highest = keep_losses(&folder, &scan, &settled, highest)?;
     let journal = begin(&folder, &mut scan, &segments, &end)?;
     let house = House {
         spare,
@@ -101,8 +103,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
 fn make_first(folder: &Folder, options: &Options) -> Result<(), LogError> {
     let least = Segment::length_for(4 * frame::HEADER);
     let salt = options.salt.unwrap_or_else(|| Random::from_entropy().next_u64());
-    let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0 };
-    folder.create_segment(1, options.first_segment_bytes.max(least), &header.encode())
+    let length = options.first_segment_bytes.max(least);
+    let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0, length };
+    folder.create_segment(1, length, &header.encode())
 }
 
 fn damaged_state(folder: &Folder, name: &str) -> Damage {
@@ -231,6 +234,25 @@ fn header_of(folder: &Folder, segment: &Segment) -> Result<Option<SegmentHeader>
     SegmentHeader::parse(&bytes, &path)
 }
 
+/// Where frames were lost, makes durable from which offsets the partitions go on, before anything is
+/// written that would hide the loss. Gives the number of the latest state file.
+fn keep_losses(
+    folder: &Folder,
+    scan: &Scan<'_>,
+    settled: &Settled,
+    highest: u64,
+) -> Result<u64, LogError> {
+    if !scan.has_losses() {
+        return Ok(highest);
+    }
+    let number = highest + 1;
+    state::store(folder, number, &scan.state(settled))?;
+    for broken in &scan.broken {
+        folder.set_aside(&file_name(*broken, "journal"), &format!("{broken:020}-{:012}.cut", 0))?;
+    }
+    Ok(number)
+}
+
 /// Begins a new epoch at the journal's end, durably.
 fn begin(
     folder: &Folder,
@@ -261,7 +283,8 @@ fn begin(
     if header_of(folder, &segment)?.is_none_or(|header| header.number != segment.number) {
         let first = journal.next_sequence;
         let (number, salt, epoch) = (segment.number, journal.salt, journal.epoch);
-        let header = SegmentHeader { number, salt, first_sequence: first, epoch };
+        let length = segment.length;
+        let header = SegmentHeader { number, salt, first_sequence: first, epoch, length };
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
     }
     rewrite_unproven(scan, segment, file.as_ref(), at).map_err(failed)?;

@@ -17,7 +17,7 @@ use crate::sync::{Mutex, lock};
 pub(crate) const HEADER: u64 = 1024;
 /// The header stands twice, in two sectors, since without the salt in it no frame can be told.
 const COPY: usize = 512;
-const FIELDS: usize = 64;
+pub(crate) const FIELDS: usize = 64;
 const MAGIC: &[u8; 8] = b"DHARAJNL";
 /// A segment is written under this name until all of its zeros are durable.
 pub(crate) const SPARE: &str = "spare.tmp";
@@ -57,6 +57,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     pub(crate) first_sequence: u64,
     pub(crate) epoch: u32,
+    /// The length of the file; 0 in one that was written before this was noted.
+    pub(crate) length: u64,
 }
 
 impl SegmentHeader {
@@ -66,6 +68,8 @@ impl SegmentHeader {
         rest.put_u64_le(self.salt);
         rest.put_u64_le(self.first_sequence);
         rest.put_u32_le(self.epoch);
+        rest.put_u32_le(0);
+        rest.put_u64_le(self.length);
         rest.resize(FIELDS - 16, 0);
         let mut out = seal_bytes(MAGIC, &rest);
         out.resize(COPY, 0);
@@ -95,7 +99,8 @@ impl SegmentHeader {
     fn parse_fields(rest: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(rest);
         let (number, salt, first_sequence) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-        Some(Self { number, salt, first_sequence, epoch: cursor.u32()? })
+        let (epoch, _, length) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
+        Some(Self { number, salt, first_sequence, epoch, length })
     }
 }
 
@@ -194,6 +199,14 @@ impl Folder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives a file another name, durably: nobody uses it any more.
+    pub(crate) fn set_aside(&self, name: &str, to: &str) -> Result<(), LogError> {
+        let (from, to) = (self.path(name), self.path(to));
+        let named = self.disk.rename(&from, &to);
+        named.map_err(|error| LogError::io("naming", &to, error))?;
+        self.sync_dir()
     }
 
     /// Removes the file of a segment that is settled.

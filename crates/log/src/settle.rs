@@ -212,7 +212,9 @@ impl Shared {
     /// Makes durable that these are the settled files, and that the journal begins at `first`; then
     /// lets readers see it.
     pub(crate) fn install(&self, settled: Settled, first: &Segment) -> Result<(), LogError> {
-        let state = self.state(&settled, first);
+        // Whatever has a lower sequence is shown by now.
+        let sequence = lock(&self.journal).next_sequence;
+        let state = self.state(&settled, first, sequence);
         // The state may tell of what is written and not synced yet.
         self.sync_journal(&mut lock(&self.journal))?;
         let number = lock(&self.house).state_number + 1;
@@ -229,21 +231,18 @@ impl Shared {
     }
 
     /// All that the log knows now.
-    fn state(&self, settled: &Settled, first: &Segment) -> State {
+    fn state(&self, settled: &Settled, first: &Segment, sequence: u64) -> State {
         let topics = read(&self.topics);
-        let bounds = topics.partitions().into_iter().map(|partition| {
-            let shown = partition.shown();
-            (partition.id, shown.earliest, shown.end)
-        });
         State {
             salt: self.salt,
             epoch: self.epoch,
             first_segment: first.number,
             first_sequence: first.first_sequence,
+            sequence,
             next_partition: topics.next_id(),
             next_settled: settled.next_number,
             topics: topics.all().map(|topic| topic.record.clone()).collect(),
-            bounds: bounds.collect(),
+            bounds: topics.bounds(),
             positions: read(&self.groups).positions(),
             notes: read(&self.notes).all(),
             producers: read(&self.producers).clone(),

@@ -1,8 +1,8 @@
 //! State files: all that the log knows beside its records, so that opening it reads only the files
 //! of the journal that are not settled yet.
 //!
-//! A state may be newer than the point of the journal from which it is replayed: every frame of the
-//! journal comes to the same when it is taken up over a newer state.
+//! A state may be newer than the point of the journal from which it is replayed. It tells up to which
+//! sequence it surely knows all; every later frame comes to the same when it is taken up over it.
 
 use bytes::BufMut;
 use dhara_world::disk::OpenMode;
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) first_segment: u64,
     /// The sequence of its first frame.
     pub(crate) first_sequence: u64,
+    /// What frames of a lower sequence say is in this state already, but for where batches lie.
+    pub(crate) sequence: u64,
     /// The ids of partitions from here on were never given.
     pub(crate) next_partition: u32,
     /// The number that the next settled file gets.
@@ -51,6 +53,7 @@ impl State {
             epoch: 0,
             first_segment,
             first_sequence: 0,
+            sequence: 0,
             next_partition: 0,
             next_settled: 1,
             topics: Vec::new(),
@@ -69,6 +72,7 @@ impl State {
         rest.put_u32_le(self.epoch);
         rest.put_u64_le(self.first_segment);
         rest.put_u64_le(self.first_sequence);
+        rest.put_u64_le(self.sequence);
         rest.put_u32_le(self.next_partition);
         rest.put_u64_le(self.next_settled);
         put_list(&mut rest, self.topics.iter(), |out, topic| topic.encode(out));
@@ -91,6 +95,7 @@ impl State {
         }
         let (salt, epoch) = (cursor.u64()?, cursor.u32()?);
         let (first_segment, first_sequence) = (cursor.u64()?, cursor.u64()?);
+        let sequence = cursor.u64()?;
         let (next_partition, next_settled) = (cursor.u32()?, cursor.u64()?);
         let topics = cursor.list(TopicRecord::decode)?;
         let bounds = cursor.list(|cursor| Some((cursor.u32()?, cursor.u64()?, cursor.u64()?)))?;
@@ -103,6 +108,7 @@ impl State {
             epoch,
             first_segment,
             first_sequence,
+            sequence,
             next_partition,
             next_settled,
             topics,
