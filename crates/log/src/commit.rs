@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -109,7 +110,7 @@ impl Shared {
         journal: &mut Journal,
         waiting: &mut Waiting,
     ) -> Result<Vec<Outcome>, LogError> {
-        if let Some(error) = self.failure() {
+        if let Some(error) = self.find_failure() {
             return Err(error);
         }
         let first = waiting.peek().map_or(0, |pending| self.span_of(pending));
@@ -179,9 +180,8 @@ impl Shared {
             return Ok(results);
         }
         let position = frames.start;
-        match journal.write(frames, syncs) {
+        match journal.write(frames, syncs || self.is_sync_due()) {
             Ok(bytes) => {
-                self.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
                 // A mark is wanted after this commit, and a sync where there was none.
                 self.is_marked.store(false, Ordering::Release);
                 self.sync_later(journal, sync_within);
@@ -200,10 +200,17 @@ impl Shared {
     fn sync_later(&self, journal: &Journal, within: u64) {
         let mut queue = lock(&self.queue);
         if !journal.is_dirty {
-            queue.sync_within = None;
+            queue.sync_due = None;
         } else if within != OS {
-            queue.sync_within = Some(queue.sync_within.map_or(within, |other| other.min(within)));
+            let due = self.options.clock.now().plus(Duration::from_micros(within));
+            queue.sync_due = Some(queue.sync_due.map_or(due, |other| other.min(due)));
         }
+    }
+
+    /// Whether something that was acked has waited for its sync as long as it may: commits that come
+    /// one after another leave no time for another thought.
+    fn is_sync_due(&self) -> bool {
+        lock(&self.queue).sync_due.is_some_and(|due| due <= self.options.clock.now())
     }
 
     /// Shows what is durable now, all of it at one moment.
@@ -293,8 +300,12 @@ impl Shared {
     }
 
     pub(crate) fn sync_journal(&self, journal: &mut Journal) -> Result<(), LogError> {
+        // One that failed is never tried again.
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
         journal.sync().map_err(|error| self.write_failed(journal, WriteError::Sync(error)))?;
-        lock(&self.queue).sync_within = None;
+        lock(&self.queue).sync_due = None;
         Ok(())
     }
 
@@ -554,7 +565,7 @@ fn take_back(effects: &[Effect]) {
 }
 
 /// Whether a file could not be opened as this process or this machine has too many open.
-fn is_out_of_files(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))

@@ -9,6 +9,7 @@ use crate::LogError;
 use crate::batch::CHECKED_FROM;
 use crate::frame::{self, Header, Kind};
 use crate::segment::{Folder, HEADER, Segment, SegmentHeader, file_name};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Zeros that follow each commit. The file may be full of frames from an earlier use, and they tell
 /// recovery that nothing was begun here.
@@ -33,6 +34,8 @@ pub(crate) struct Journal {
     pub(crate) salt: u64,
     /// Memory of commits that nobody reads any more.
     pub(crate) pool: Vec<BytesMut>,
+    /// How many times it was synced.
+    pub(crate) syncs: Arc<AtomicU64>,
 }
 
 /// The frames of one commit, gathered for one write.
@@ -142,6 +145,7 @@ impl Journal {
     pub(crate) fn sync(&mut self) -> std::io::Result<()> {
         if self.is_dirty {
             self.file.sync_data()?;
+            self.syncs.fetch_add(1, Ordering::Relaxed);
             self.is_dirty = false;
             self.durable = self.next_sequence;
         }

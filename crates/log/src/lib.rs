@@ -45,6 +45,7 @@ mod journal;
 mod keys;
 mod log;
 mod merge;
+mod names;
 mod notes;
 mod open;
 mod options;

@@ -96,11 +96,7 @@ impl Shared {
             held.set_again_at(again_at);
             held
         });
-        if let Err(error) = self.install_settled(settled.replaced(chosen, new)) {
-            // Nobody knows the file; the error to tell is the first one.
-            drop(file.map(|file| self.folder.remove(&file.name())));
-            return Err(error);
-        }
+        self.install_settled(settled.replaced(chosen, new), file.as_ref())?;
         chosen.iter().try_for_each(|held| self.remove_settled(held))
     }
 
@@ -168,9 +164,18 @@ impl Shared {
             }
             Ok(())
         })?;
-        let tombstones_before =
-            if inputs.has_oldest { now.saturating_sub(delay) } else { i64::MIN };
+        // What was settled before the topic was compacted stays where it is, for ever.
+        let has_oldest = inputs.has_oldest && !self.is_in_plain(partition)?;
+        let tombstones_before = if has_oldest { now.saturating_sub(delay) } else { i64::MIN };
         Ok(Compaction { newest, tombstones_before, delay, again_at: NEVER })
+    }
+
+    /// Whether records of a partition that somebody may read lie in files that are not compacted.
+    fn is_in_plain(&self, partition: &Partition) -> Result<bool, LogError> {
+        let settled = Arc::clone(&read(&self.settled));
+        let Some(last) = settled.files(Class::Plain).last() else { return Ok(false) };
+        let end = self.index_of(&settled, last)?.end_of(partition.id);
+        Ok(end > partition.shown().earliest)
     }
 
     fn merge_partition(

@@ -17,7 +17,7 @@ use crate::segment::{self, Folder, Segment, SegmentHeader, file_name, number_of}
 use crate::settled::{Held, IndexCache, Settled};
 use crate::shared::{Queue, Shared};
 use crate::state::{self, State};
-use crate::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sync::atomic::AtomicBool;
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::tail::Tail;
 use crate::{Damage, LogError, Options};
@@ -37,7 +37,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     let mut report = OpenReport { damage, ..OpenReport::default() };
     let state = match state {
         Some(state) => state,
-        None => begin_state(&folder, &numbers, options.max_producers)?,
+        None => begin_state(&folder, &numbers, &damaged, options.max_producers)?,
     };
     let free = numbers.iter().copied().filter(|number| *number < state.first_segment);
     let free = lay_out(&folder, &free.collect::<Vec<_>>())?;
@@ -55,6 +55,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     segments.truncate(end.segment + 1);
     let highest = keep_losses(&folder, &scan, &settled, highest)?;
     let journal = begin(&folder, &mut scan, &segments, &end)?;
+    let syncs = Arc::clone(&journal.syncs);
     let house = House {
         spare,
         wanted: None,
@@ -86,7 +87,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         indexes: Mutex::new(IndexCache::new(options.index_cache_bytes)),
         buffers: Buffers::default(),
         knows_holes: AtomicBool::new(true),
-        syncs: AtomicU64::new(0),
+        syncs,
         damage: Mutex::default(),
         making: Mutex::new(()),
         house: Mutex::new(house),
@@ -114,12 +115,18 @@ fn damaged_state(folder: &Folder, name: &str) -> Damage {
 }
 
 /// Where no state was ever written, the journal is all there, from its first segment on.
-fn begin_state(folder: &Folder, numbers: &[u64], most: usize) -> Result<State, LogError> {
-    if numbers.first() != Some(&1) {
+fn begin_state(
+    folder: &Folder,
+    numbers: &[u64],
+    damaged: &[String],
+    most: usize,
+) -> Result<State, LogError> {
+    let has_settled = folder.names()?.iter().any(|name| number_of(name, "settled").is_some());
+    if numbers.first() != Some(&1) || (has_settled && !damaged.is_empty()) {
         return Err(LogError::Unreadable {
             what: format!(
-                "no state file in {} is readable, and the journal does not begin with its first \
-                 file: the names of the topics are not known; restore the folder from a copy",
+                "no state file in {} is readable, and not all that was written is in the journal: \
+                 the names of the topics are not known; restore the folder from a copy",
                 folder.dir.display()
             ),
         });
@@ -246,7 +253,9 @@ fn keep_losses(
         return Ok(highest);
     }
     let number = highest + 1;
-    state::store(folder, number, &scan.state(settled))?;
+    let state = scan.state(settled);
+    state::store(folder, number, &state)?;
+    state::clean(folder, number, &state);
     for broken in &scan.broken {
         folder.set_aside(&file_name(*broken, "journal"), &format!("{broken:020}-{:012}.cut", 0))?;
     }
@@ -279,6 +288,7 @@ fn begin(
         epoch: scan.epoch + 1,
         salt: scan.salt,
         pool: Vec::new(),
+        syncs: Arc::default(),
     };
     if header_of(folder, &segment)?.is_none_or(|header| header.number != segment.number) {
         let first = journal.next_sequence;

@@ -107,6 +107,8 @@ impl Shared {
             match result {
                 Err(LogError::Damaged { .. } | LogError::Io { .. })
                     if !files.are_those_of(self) => {}
+                // What seems to be compacted away may just have been settled.
+                Ok(fetched) if skips(&fetched, offset) && !files.are_those_of(self) => {}
                 result => return result,
             }
         }
@@ -134,7 +136,8 @@ impl Shared {
             if offset >= first {
                 let found = newest(&shown, offset, max_bytes);
                 let next = found.first().map_or(end, |first| first.offset);
-                if next > offset && !partition.is_compacted() {
+                if next > offset {
+                    // A compaction leaves the journal as it is.
                     return Err(missing(partition, offset, next));
                 }
                 let place = |stretch: Stretch| {
@@ -149,17 +152,30 @@ impl Shared {
             (end, first)
         };
         let mut stretches = self.plan_settled(&files.settled, partition, offset, max_bytes)?;
-        if stretches.is_empty() && partition.is_compacted() {
+        let has_gaps = || self.may_have_gaps(&files.settled, partition);
+        if stretches.is_empty() && has_gaps()? {
             // Everything that was settled from here on is gone.
             let shown = partition.shown();
             let found = newest(&shown, first_in_journal, max_bytes);
             stretches.extend(found.into_iter().map(|stretch| (stretch, Source::Journal)));
         }
         let missing_to = stretches.first().map_or(first_in_journal, |(first, _)| first.offset);
-        if missing_to > offset && !partition.is_compacted() {
+        if missing_to > offset && !has_gaps()? {
             return Err(missing(partition, offset, missing_to));
         }
         Ok(Plan { stretches, end })
+    }
+
+    /// Whether offsets may be missing without damage: the topic is compacted, or was when some of its
+    /// records were settled.
+    fn may_have_gaps(&self, settled: &Settled, partition: &Partition) -> Result<bool, LogError> {
+        if !partition.is_compacted()
+            && let Some(last) = settled.files(Class::Compact).last()
+            && self.index_of(settled, last)?.end_of(partition.id) > 0
+        {
+            partition.set_compacted();
+        }
+        Ok(partition.is_compacted())
     }
 
     /// The blocks that hold `offset` and what follows, or the first after it, in settled files.
@@ -350,6 +366,12 @@ impl Batches {
         }
         Ok(())
     }
+}
+
+/// Whether what was asked for is not among what was found.
+fn skips(fetched: &Fetched, offset: u64) -> bool {
+    let first = fetched.batches.first().map_or(fetched.next, RecordBatch::base_offset);
+    first > offset
 }
 
 /// Few bytes are copied: a slow reader that holds them would hold the memory of a whole commit.

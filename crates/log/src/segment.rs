@@ -11,6 +11,7 @@ use crate::LogError;
 use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::frame;
 use crate::journal::SENTINEL;
+use crate::names::SyncedOnce;
 use crate::sync::{Mutex, lock};
 
 /// Bytes of a segment before its first frame.
@@ -108,6 +109,7 @@ impl SegmentHeader {
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
+    names: Arc<SyncedOnce>,
     pub(crate) dir: PathBuf,
     /// Files that were read lately, most lately last.
     handles: Mutex<VecDeque<(FileKey, Arc<dyn File>)>>,
@@ -133,7 +135,14 @@ type FileKey = (FileKind, u64);
 
 impl Folder {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, handles: Mutex::default() }
+        let names = Arc::new(SyncedOnce::new(disk));
+        let disk = Arc::clone(&names) as Arc<dyn Disk>;
+        Self { disk, names, dir, handles: Mutex::default() }
+    }
+
+    /// What is to be told when a sync of the folder has failed.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.names.failure()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -241,15 +250,36 @@ impl Folder {
 
     /// Writes a whole new file, durably and at once: a crash leaves the old state or the new.
     pub(crate) fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+        let written = self.write_temporary(name, bytes).and_then(|()| self.name_temporary(name));
+        written.inspect_err(|_| self.drop_temporary(name))?;
+        self.sync_dir()
+    }
+
+    /// Writes what [`Folder::name_temporary`] then gives its name.
+    pub(crate) fn write_temporary(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         let temporary = format!("{name}.tmp");
         let path = self.path(&temporary);
         let failed = |error| LogError::io("writing", &path, error);
-        let file = self.open(&temporary, OpenMode::OrCreate)?;
-        file.set_len(0).map_err(failed)?;
+        let file = self.create(&temporary)?;
         file.write_all_at(bytes, 0).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        self.disk.rename(&path, &self.path(name)).map_err(failed)?;
-        self.sync_dir()
+        file.sync_data().map_err(failed)
+    }
+
+    /// Gives a file that was written its name. The name is durable with the next sync of the folder.
+    pub(crate) fn name_temporary(&self, name: &str) -> Result<(), LogError> {
+        let (from, to) = (self.path(&format!("{name}.tmp")), self.path(name));
+        self.disk.rename(&from, &to).map_err(|error| LogError::io("naming", &to, error))
+    }
+
+    /// Removes a file that gets no name; what cannot be removed now is at the next opening.
+    pub(crate) fn drop_temporary(&self, name: &str) {
+        drop(self.disk.remove(&self.path(&format!("{name}.tmp"))));
+    }
+
+    /// A new file, never one that an earlier attempt left: a sync of that may have failed.
+    pub(crate) fn create(&self, name: &str) -> Result<Arc<dyn File>, LogError> {
+        self.remove(name)?;
+        self.open(name, OpenMode::New)
     }
 
     /// Makes a segment of zeros after `header` that is durable under its name.
@@ -260,7 +290,8 @@ impl Folder {
         header: &[u8],
     ) -> Result<(), LogError> {
         let path = self.path(SPARE);
-        let made = self.fill_spare(length, header);
+        let file = self.create(SPARE)?;
+        let made = fill(file.as_ref(), length, header);
         made.map_err(|error| {
             // What a full disk let us write is given back; the error to tell is the first one.
             drop(self.disk.remove(&path));
@@ -273,23 +304,22 @@ impl Folder {
         named.map_err(|error| LogError::io("naming", &name, error))?;
         self.sync_dir()
     }
+}
 
-    fn fill_spare(&self, length: u64, header: &[u8]) -> std::io::Result<()> {
-        let file = self.disk.open(&self.path(SPARE), OpenMode::OrCreate)?;
-        file.set_len(0)?;
-        file.allocate(length)?;
-        file.write_all_at(header, 0)?;
-        let zeros = vec![0; ZEROS.min(crate::codec::size(length))];
-        let mut at = header.len() as u64;
-        while at < length {
-            let part = crate::codec::size(length - at).min(zeros.len());
-            file.write_all_at(zeros.get(..part).unwrap_or_default(), at)?;
-            // Synced in parts, so that a commit meanwhile waits for one part at most.
-            file.sync_data()?;
-            at += part as u64;
-        }
-        Ok(())
+/// Fills a new file with zeros after `header`, durably.
+fn fill(file: &dyn File, length: u64, header: &[u8]) -> std::io::Result<()> {
+    file.allocate(length)?;
+    file.write_all_at(header, 0)?;
+    let zeros = vec![0; ZEROS.min(crate::codec::size(length))];
+    let mut at = header.len() as u64;
+    while at < length {
+        let part = crate::codec::size(length - at).min(zeros.len());
+        file.write_all_at(zeros.get(..part).unwrap_or_default(), at)?;
+        // Synced in parts, so that a commit meanwhile waits for one part at most.
+        file.sync_data()?;
+        at += part as u64;
     }
+    Ok(())
 }
 
 /// The name of a file that belongs to segment `number`.

@@ -1,6 +1,7 @@
 //! Settling: full files of the journal are sorted by partition into settled files, so that each
 //! partition reads in long runs, and go back to the journal.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -54,24 +55,24 @@ impl Shared {
         let chosen = chosen.count();
         let Some((old, rest)) = segments.split_at_checked(chosen) else { return Ok(false) };
         let Some(first) = rest.first() else { return Ok(false) };
-        let files = self.sort(old, first.start)?;
+        let mut files = Vec::new();
+        let sorted = self.sort(old, first.start, &mut files);
+        sorted.inspect_err(|_| self.drop_unlisted(&files))?;
         let settled = read(&self.settled).with(&files);
-        if let Err(error) = self.install(settled, first) {
-            for file in files {
-                // Nobody knows the file; the error to tell is the first one.
-                drop(self.folder.remove(&file.name()));
-            }
-            return Err(error);
-        }
+        self.install(settled, first, &files)?;
         self.leave(old, rest, first.start);
         Ok(true)
     }
 
     /// Writes what the segments hold, up to the position `to`, into one file for each class.
-    fn sort(&self, segments: &[Segment], to: u64) -> Result<Vec<SettledFile>, LogError> {
+    fn sort(
+        &self,
+        segments: &[Segment],
+        to: u64,
+        files: &mut Vec<SettledFile>,
+    ) -> Result<(), LogError> {
         let partitions = read(&self.topics).partitions();
         let compact = self.compact_partitions();
-        let mut files = Vec::new();
         for class in [Class::Plain, Class::Compact] {
             let mut writer = None;
             let of_class = partitions
@@ -97,7 +98,7 @@ impl Shared {
                 files.push(writer.finish()?);
             }
         }
-        Ok(files)
+        Ok(())
     }
 
     /// Begins the `more`th settled file from now.
@@ -127,7 +128,14 @@ impl Shared {
         writer: &mut SettledWriter,
     ) -> Result<(), LogError> {
         let mut rest = stretches;
+        let mut next = rest.first().map_or(0, |first| first.offset);
         while let Some(first) = rest.first() {
+            if first.offset > next {
+                // Frames were lost here with their headers, and a compacted file does not tell that by
+                // the gap.
+                let (from, time) = (next.max(earliest), first.max_timestamp);
+                self.push_lost(writer, partition.id, from, first.offset, 0, time)?;
+            }
             let Some(segment) = segment_at(segments, first.position) else { break };
             let mut end = first.position;
             let together = rest.iter().take_while(|stretch| {
@@ -138,6 +146,7 @@ impl Shared {
             });
             let (together, after) = rest.split_at_checked(together.count()).unwrap_or((rest, &[]));
             rest = after;
+            next = together.last().map_or(next, |last| last.next);
             self.copy_run(segment, partition, earliest, together, writer)?;
         }
         Ok(())
@@ -210,24 +219,55 @@ impl Shared {
     }
 
     /// Makes durable that these are the settled files, and that the journal begins at `first`; then
-    /// lets readers see it.
-    pub(crate) fn install(&self, settled: Settled, first: &Segment) -> Result<(), LogError> {
+    /// lets readers see it. After an error the `new` ones among them are gone, or nobody uses their
+    /// numbers again.
+    pub(crate) fn install(
+        &self,
+        settled: Settled,
+        first: &Segment,
+        new: &[SettledFile],
+    ) -> Result<(), LogError> {
         // Whatever has a lower sequence is shown by now.
         let sequence = lock(&self.journal).next_sequence;
         let state = self.state(&settled, first, sequence);
         // The state may tell of what is written and not synced yet.
-        self.sync_journal(&mut lock(&self.journal))?;
-        let number = lock(&self.house).state_number + 1;
-        state::store(&self.folder, number, &state)?;
-        lock(&self.house).state_number = number;
+        let synced = self.sync_journal(&mut lock(&self.journal));
+        synced.inspect_err(|_| self.drop_unlisted(new))?;
+        // A number is never given to two states, whatever becomes of the first.
+        let number = {
+            let mut house = lock(&self.house);
+            house.state_number += 1;
+            house.state_number
+        };
+        state::store(&self.folder, number, &state).map_err(|not_stored| {
+            if not_stored.may_be_found {
+                let mut held = write(&self.settled);
+                let mut same = held.as_ref().clone();
+                same.next_number = settled.next_number;
+                *held = Arc::new(same);
+            } else {
+                self.drop_unlisted(new);
+            }
+            not_stored.error
+        })?;
         *write(&self.settled) = Arc::new(settled);
+        state::clean(&self.folder, number, &state);
         Ok(())
     }
 
+    /// Removes settled files that no state names. The error to tell is the one before.
+    fn drop_unlisted(&self, files: &[SettledFile]) {
+        files.iter().for_each(|file| drop(self.folder.remove(&file.name())));
+    }
+
     /// As [`Shared::install`], where the journal stays as it is.
-    pub(crate) fn install_settled(&self, settled: Settled) -> Result<(), LogError> {
+    pub(crate) fn install_settled(
+        &self,
+        settled: Settled,
+        new: Option<&SettledFile>,
+    ) -> Result<(), LogError> {
         let first = read(&self.segments).first().copied();
-        first.map_or(Ok(()), |first| self.install(settled, &first))
+        first.map_or(Ok(()), |first| self.install(settled, &first, new.map_or(&[], from_ref)))
     }
 
     /// All that the log knows now.

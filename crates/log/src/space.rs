@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::LogError;
 use crate::partition::Partition;
-use crate::settled::{Class, Held, Settled};
+use crate::settled::{Class, Held, Run, Settled, SettledIndex};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
 use crate::sync::{MutexGuard, lock, read};
@@ -54,6 +54,7 @@ impl Shared {
             });
             if let Some((from, to)) = range {
                 self.punch(held, from, to)?;
+                self.count_dead(held, &index);
             }
             if is_past || index.end_of(id) >= trimmed.to {
                 break;
@@ -72,7 +73,6 @@ impl Shared {
     }
 
     fn punch(&self, held: &Held, from: u64, to: u64) -> Result<(), LogError> {
-        held.add_dead(to.saturating_sub(from));
         let file = self.folder.settled(held.file.number)?;
         match file.punch(from, to.saturating_sub(from)) {
             // The space comes back when the file is written anew.
@@ -84,6 +84,20 @@ impl Shared {
                 LogError::io("giving space back in", &self.folder.path(&held.file.name()), error)
             }),
         }
+    }
+
+    /// Counts anew what nobody can read any more: whoever comes here first has counted some of it.
+    fn count_dead(&self, held: &Held, index: &SettledIndex) {
+        let topics = read(&self.topics);
+        let dead_of = |run: Run| match topics.by_id(run.partition) {
+            Some(partition) => {
+                let earliest = partition.shown().earliest;
+                let dead = index.blocks(run.partition).take_while(|block| block.next <= earliest);
+                dead.map(|block| u64::from(block.bytes)).sum()
+            }
+            None => run.bytes,
+        };
+        held.set_dead(index.runs().map(dead_of).sum());
     }
 
     /// Removes the files of which nothing is alive. The last of a class stays nevertheless: the next
@@ -101,7 +115,7 @@ impl Shared {
         let alive = dead
             .iter()
             .fold(settled.clone(), |left, held| left.replaced(std::slice::from_ref(held), None));
-        self.install_settled(alive)?;
+        self.install_settled(alive, None)?;
         dead.iter().try_for_each(|held| self.remove_settled(held))
     }
 
@@ -126,6 +140,7 @@ impl Shared {
             for run in index.runs().filter(|run| ids.contains(&run.partition)) {
                 self.punch(held, run.position, run.position + run.bytes)?;
             }
+            self.count_dead(held, &index);
         }
         self.drop_dead(&settled)?;
         Ok(true)
@@ -149,6 +164,7 @@ impl Shared {
                 self.punch(held, run.position, last.end())?;
             }
         }
+        self.count_dead(held, &index);
         if lock(&self.house).unswept.is_empty() {
             self.drop_dead(&settled)?;
         }

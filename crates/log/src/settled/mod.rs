@@ -13,14 +13,14 @@ mod tests;
 
 pub(crate) use cache::IndexCache;
 pub(crate) use file::{HEADER, SettledFile};
-pub(crate) use index::SettledIndex;
+pub(crate) use index::{Run, SettledIndex};
 pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
 
 #[cfg(test)]
 use file::read_header;
 #[cfg(test)]
-use index::{BLOCK, Run};
+use index::BLOCK;
 #[cfg(test)]
 use scan::{Found, Frames, NO_TIMESTAMP};
 

@@ -41,8 +41,8 @@ impl Held {
         self.file.frame_bytes.saturating_sub(self.dead())
     }
 
-    pub(crate) fn add_dead(&self, bytes: u64) {
-        self.dead.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn set_dead(&self, bytes: u64) {
+        self.dead.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn again_at(&self) -> i64 {
