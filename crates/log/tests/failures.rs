@@ -105,6 +105,7 @@ impl Work {
 
     fn mend(&self) {
         self.disk.set_failing(None);
+        self.disk.set_capacity(None);
     }
 
     fn log(&self) -> &Log {
@@ -382,7 +383,7 @@ fn whichever_call_of_whichever_kind_fails_all_that_was_acked_is_kept() {
                 let run = std::panic::AssertUnwindSafe(|| {
                     let mut work = Work::new(failing);
                     work.run();
-                    let has_failed = !work.errors.is_empty() || work.disk.has_failed();
+                    let has_failed = work.disk.has_failed();
                     work.check_reopened();
                     has_failed
                 });
@@ -401,4 +402,102 @@ fn whichever_call_of_whichever_kind_fails_all_that_was_acked_is_kept() {
     }
     eprintln!("{runs} runs");
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn a_disk_that_is_full_anywhere_refuses_appends_gives_reads_and_the_log_goes_on_with_space() {
+    let never = with(Call::Punch, u64::MAX, ENOSPC, true);
+    let mut whole = Work::new(never);
+    whole.run();
+    let most = whole.disk.contents().values().map(|bytes| bytes.len() as u64).sum::<u64>();
+    let mut refused = 0;
+    for capacity in (6 << 10..most).step_by(700) {
+        let mut work = Work::new(never);
+        work.disk.set_capacity(Some(capacity));
+        work.run();
+        refused += work.errors.len();
+        work.check_reopened();
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+/// A file system of its own in memory, which goes when the test ends.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    /// `None` where nobody may mount here.
+    fn mount(bytes: u32) -> Option<Self> {
+        let dir = std::env::temp_dir().join(format!("dhara-log-small-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"])
+            .arg(&dir)
+            .output();
+        let small = Self(dir);
+        mounted.is_ok_and(|output| output.status.success()).then_some(small)
+    }
+
+    fn grow(&self, bytes: u32) {
+        let size = format!("remount,size={bytes}");
+        let mut mount = std::process::Command::new("mount");
+        assert!(mount.args(["-o", &size]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg(&self.0).output());
+        drop(std::fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn on_a_file_system_that_is_really_full_the_log_goes_on_once_it_is_larger() {
+    let Some(small) = Small::mount(2 << 20) else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    let options = Options {
+        first_segment_bytes: 256 << 10,
+        segment_bytes: 256 << 10,
+        settle_bytes: 512 << 10,
+        max_unsettled_bytes: 1 << 20,
+        ..Options::default()
+    };
+    let open = || Log::open(Arc::new(dhara_world::disk::RealDisk), &small.0, options.clone());
+    let log = open().unwrap();
+    log.create_topic("orders", 2).unwrap();
+    let value = "x".repeat(2000);
+    let append = |log: &Log, number: u64| {
+        let mut builder = BatchBuilder::new();
+        builder.push(1_000, None, Some(value.as_bytes()), []).unwrap();
+        let to = at("orders", (number % 2) as u32);
+        let ticket = log.append(Append::batch(to, builder.finish()));
+        log.commit_step();
+        while log.housekeep_step().unwrap_or(false) {}
+        ticket.wait()
+    };
+    let mut acked = 0;
+    let error = loop {
+        match append(&log, acked) {
+            Ok(_) => acked += 1,
+            Err(error) => break error,
+        }
+        assert!(acked < 10_000);
+    };
+    assert!(matches!(error, LogError::Full { .. }), "{error}");
+    let count = |log: &Log| -> usize {
+        (0..2).map(|partition| read_from(log, &at("orders", partition), 0).len()).sum()
+    };
+    assert_eq!(count(&log), acked as usize);
+    small.grow(16 << 20);
+    for number in 0..400 {
+        append(&log, acked + number).unwrap();
+    }
+    log.settle().unwrap();
+    log.close().unwrap();
+    drop(log);
+    let log = open().unwrap();
+    assert_eq!(log.report(), &dhara_log::OpenReport::default());
+    assert_eq!(count(&log), acked as usize + 400);
 }

@@ -32,6 +32,7 @@ struct State {
     failing: Option<Failing>,
     /// How many calls of the kind that fails there were.
     of_kind: u64,
+    has_failed: bool,
     failed_syncs: BTreeMap<PathBuf, u64>,
     tried_again: u64,
     capacity: Option<u64>,
@@ -132,6 +133,7 @@ impl SimDisk {
                 fault: None,
                 failing: None,
                 of_kind: 0,
+                has_failed: false,
                 failed_syncs: BTreeMap::new(),
                 tried_again: 0,
                 capacity: None,
@@ -182,10 +184,9 @@ impl SimDisk {
         self.state().failed_syncs.clear();
     }
 
-    /// Whether the call that was to fail has come.
+    /// Whether a call that was to fail has ever come.
     pub fn has_failed(&self) -> bool {
-        let state = self.state();
-        state.failing.is_some_and(|failing| state.of_kind > failing.after)
+        self.state().has_failed
     }
 
     /// The files and folders whose sync has failed, by the names that they had.
@@ -257,6 +258,7 @@ impl State {
         let number = self.of_kind;
         self.of_kind += 1;
         if number == failing.after || (failing.lasting && number > failing.after) {
+            self.has_failed = true;
             return Err(io::Error::from_raw_os_error(failing.errno));
         }
         Ok(())
