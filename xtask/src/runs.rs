@@ -17,6 +17,7 @@ pub(crate) const COUNTS: &[Count] = &[
     count("DHARA_KILLS", 50, 200, "kill -9 of the shop under load, and start again"),
     count("DHARA_PAGE_RUNS", 1, 10, "times that each visit is paid to the page in a browser"),
     count("DHARA_CRASH_POINTS", 500, 20_000, "points of a workload at which the log's disk is cut"),
+    count("DHARA_FLIPS", 10_000, 200_000, "bits flipped in a log's files, and files cut off"),
     count("DHARA_FUZZ_SECONDS", 2, 60, "seconds that each decoder is fed random bytes"),
     count("DHARA_RACES", 1, 20, "races of many orders for few items"),
     count("DHARA_CONFORMANCE_RUNS", 1, 20, "runs of the conformance suite over each back end"),
