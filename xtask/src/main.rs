@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask bench`.
+//! The project's own chores: `cargo xtask test`, `cargo xtask bench` and `cargo xtask torture`.
 
 mod bench;
 mod command;
@@ -6,6 +6,8 @@ mod layers;
 mod licences;
 mod runs;
 mod test;
+mod tools;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,6 +26,9 @@ The project's own chores.
   cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] ...
       Measures, and prints each figure beside its goal and its floor.
       `cargo xtask bench --help` lists the figures.
+
+  cargo xtask torture power-cut|kill [--times N] [--seed S] ...
+      Cuts the log off under load, and checks what it left.
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match chore.as_deref() {
         Some("test") => test::run(&rest),
         Some("bench") => bench::run(&rest).map(|()| ExitCode::SUCCESS),
+        Some("torture") => torture::run(&rest).map(|()| ExitCode::SUCCESS),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

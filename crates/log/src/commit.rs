@@ -17,7 +17,7 @@ use crate::producers::{self, Sequenced, Verdict};
 use crate::segment::file_name;
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::{lock, read, write};
+use crate::sync::{lock, read, try_lock, write};
 use crate::ticket::{Appended, Outcome};
 use crate::{LogError, Note, RecordBatch};
 
@@ -84,7 +84,19 @@ impl Shared {
     /// Commits all that waits; gives how many appends that were.
     pub(crate) fn commit_step(&self) -> usize {
         let held_up = self.wait_for_settling().err();
-        let mut journal = lock(&self.journal);
+        self.commit_queue(&mut lock(&self.journal), held_up)
+    }
+
+    /// Commits all that waits, unless somebody else is at it or it would have to wait for more.
+    pub(crate) fn try_commit_step(&self) {
+        if self.sealed_bytes() <= self.options.max_unsettled_bytes
+            && let Some(mut journal) = try_lock(&self.journal)
+        {
+            self.commit_queue(&mut journal, None);
+        }
+    }
+
+    fn commit_queue(&self, journal: &mut Journal, held_up: Option<LogError>) -> usize {
         let (waiting, completer) = self.take_queue();
         let count = waiting.len();
         if let Some(error) = held_up {
@@ -93,7 +105,7 @@ impl Shared {
         }
         let mut waiting = waiting.into_iter().peekable();
         while waiting.peek().is_some() {
-            match self.commit_some(&mut journal, &mut waiting) {
+            match self.commit_some(journal, &mut waiting) {
                 Ok(results) => completer.complete(results),
                 Err(error) => {
                     completer.end(error);

@@ -54,6 +54,23 @@ impl Kind {
         })
     }
 
+    /// The word for it in what people read.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "records",
+            Self::Offsets => "offsets",
+            Self::Created => "created",
+            Self::Mark => "mark",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Topic => "topic",
+            Self::Deleted => "deleted",
+            Self::Trim => "trim",
+            Self::Lost => "lost",
+            Self::Notes => "notes",
+        }
+    }
+
     /// Whether sequences may jump at this frame. Its `base` is then the sequence that would have
     /// come without the jump, so that no frame can be missing before it unseen.
     pub(crate) fn may_jump(self) -> bool {
@@ -98,26 +115,28 @@ impl Header {
         }
     }
 
-    /// Writes the header; its checksum begins with the log's salt, so that bytes that somebody
-    /// put into an event never pass for a frame.
-    fn put(&self, out: &mut BytesMut, salt: u64) {
-        let at = out.len();
-        out.put_u32_le(0);
-        out.put_u32_le(self.body_crc);
-        out.put_u32_le(self.length);
-        out.put_u8(self.kind as u8);
-        out.put_bytes(0, 3);
-        out.put_u64_le(self.sequence);
-        out.put_u64_le(self.synced);
-        out.put_u64_le(self.base);
-        out.put_u32_le(self.partition);
-        out.put_u32_le(self.count);
-        out.put_u32_le(self.epoch);
-        out.put_u32_le(self.rest);
-        let crc = header_crc(salt, out.get(at + 4..).unwrap_or_default());
-        if let Some(place) = out.get_mut(at..at + 4) {
-            place.copy_from_slice(&crc.to_le_bytes());
+    /// The header's bytes; their checksum begins with the log's salt, so that bytes that somebody put
+    /// into an event never pass for a frame.
+    fn bytes(&self, salt: u64) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let mut rest = bytes.as_mut_slice();
+        rest.put_u32_le(0);
+        rest.put_u32_le(self.body_crc);
+        rest.put_u32_le(self.length);
+        rest.put_u8(self.kind as u8);
+        rest.put_bytes(0, 3);
+        rest.put_u64_le(self.sequence);
+        rest.put_u64_le(self.synced);
+        rest.put_u64_le(self.base);
+        rest.put_u32_le(self.partition);
+        rest.put_u32_le(self.count);
+        rest.put_u32_le(self.epoch);
+        rest.put_u32_le(self.rest);
+        let crc = header_crc(salt, bytes.get(4..).unwrap_or_default());
+        if let Some(place) = bytes.first_chunk_mut() {
+            *place = crc.to_le_bytes();
         }
+        bytes
     }
 
     /// The header at the front of `bytes`, where there is a good one.
@@ -180,19 +199,16 @@ pub(crate) fn span(length: usize) -> usize {
 }
 
 /// Appends a frame whose body is made of `parts`; completes the header's length and checksum.
-pub(crate) fn push(out: &mut BytesMut, header: Header, parts: &[&[u8]], salt: u64) {
-    let crc = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
-    push_checked(out, Header { body_crc: crc, ..header }, parts, salt);
-}
-
-/// As [`push`], where the body's checksum is known and stands in the header.
-pub(crate) fn push_checked(out: &mut BytesMut, mut header: Header, parts: &[&[u8]], salt: u64) {
+pub(crate) fn push(out: &mut BytesMut, mut header: Header, parts: &[&[u8]], salt: u64) {
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    header.length = u32::try_from(length).unwrap_or(u32::MAX);
+    let at = out.len();
     out.reserve(span(length));
-    header.put(out, salt);
-    for part in parts {
-        out.extend_from_slice(part);
+    out.extend_from_slice(&[0; HEADER]);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    header.length = u32::try_from(length).unwrap_or(u32::MAX);
+    header.body_crc = crc32c::crc32c(out.get(at + HEADER..).unwrap_or_default());
+    if let Some(place) = out.get_mut(at..at + HEADER) {
+        place.copy_from_slice(&header.bytes(salt));
     }
     out.put_bytes(0, span(length) - HEADER - length);
 }

@@ -128,9 +128,12 @@ impl Shared {
 
     fn make_spare(&self, number: u64, length: u64) -> Result<(), LogError> {
         let _making = lock(&self.making);
-        // A commit that could not wait has made the segment itself.
-        if lock(&self.house).current >= number {
-            return Ok(());
+        {
+            let house = lock(&self.house);
+            // A commit that could not wait has made the segment itself; or the folder is another's.
+            if house.current >= number || house.is_closed {
+                return Ok(());
+            }
         }
         self.make_segment(number, length)?;
         lock(&self.house).spare = Some((number, length));

@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 use dhara_world::disk::File;
 
 use crate::LogError;
-use crate::batch::CHECKED_FROM;
 use crate::frame::{self, Header, Kind};
 use crate::segment::{Folder, HEADER, Segment, SegmentHeader, file_name};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -60,27 +59,13 @@ impl Frames {
     }
 
     /// Appends a record batch, with its base offset and the log's epoch set; both lie outside the
-    /// batch's own checksum, which therefore gives most of the frame's.
+    /// batch's own checksum.
     pub(crate) fn push_batch(&mut self, header: Header, batch: &[u8]) -> u64 {
-        let position = self.start + self.buffer.len() as u64;
-        let (before, rest) = batch.split_at_checked(CHECKED_FROM).unwrap_or((batch, &[]));
-        let mut prefix = [0; CHECKED_FROM];
-        for (to, from) in prefix.iter_mut().zip(before) {
-            *to = *from;
-        }
-        let (base, epoch) = (header.base.to_be_bytes(), self.epoch.to_be_bytes());
-        for (to, from) in prefix.iter_mut().zip(base) {
-            *to = from;
-        }
-        for (to, from) in prefix.iter_mut().skip(12).zip(epoch) {
-            *to = from;
-        }
-        let stored = batch.get(17..CHECKED_FROM).and_then(|crc| crc.try_into().ok());
-        let rest_crc = stored.map_or(0, u32::from_be_bytes);
-        let body_crc = crc32c::crc32c_combine(crc32c::crc32c(&prefix), rest_crc, rest.len());
-        let header = Header { body_crc, ..self.number(header) };
-        frame::push_checked(&mut self.buffer, header, &[&prefix, rest], self.salt);
-        position
+        let (before, rest) = batch.split_at_checked(16).unwrap_or((batch, &[]));
+        let length = before.get(8..12).unwrap_or_default();
+        let base = header.base.to_be_bytes();
+        let epoch = self.epoch.to_be_bytes();
+        self.push(header, &[&base, length, &epoch, rest])
     }
 
     fn number(&mut self, header: Header) -> Header {

@@ -34,7 +34,7 @@ impl Log {
         options: Options,
     ) -> Result<Self, LogError> {
         let shared = crate::open::open(disk, dir.as_ref(), options)?;
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared })
     }
 
     /// What was found when the log was opened: a torn tail that was cut, damage.
@@ -267,6 +267,7 @@ impl Log {
             // Whoever keeps house has ended before the folder is another's.
             let _settling = lock(&self.shared.settling);
             self.shared.seal_step();
+            let _making = lock(&self.shared.making);
             self.shared.end_watches(&LogError::Closed);
             lock(&self.shared.lock).take();
         }

@@ -90,7 +90,7 @@ impl Shared {
         let with_index = |held: &Arc<Held>| Ok((Arc::clone(held), self.index_of(settled, held)?));
         let files = chosen.iter().map(with_index).collect::<Result<Vec<_>, LogError>>()?;
         let inputs = Inputs { files, class, has_oldest };
-        let (file, again_at) = self.write_merged(&inputs, settled.next_number, is_last, now)?;
+        let (file, again_at) = self.write_merged(&inputs, is_last, now)?;
         let new = file.map(|file| {
             let held = Held::new(file);
             held.set_again_at(again_at);
@@ -105,12 +105,12 @@ impl Shared {
     fn write_merged(
         &self,
         inputs: &Inputs,
-        number: u64,
         is_last: bool,
         now: i64,
     ) -> Result<(Option<SettledFile>, i64), LogError> {
         let Some((_, last)) = inputs.files.last() else { return Ok((None, NEVER)) };
         let ends = last.ends().to_vec();
+        let number = self.next_settled();
         let mut writer =
             SettledWriter::create(&self.folder, number, inputs.class, self.salt, ends)?;
         let compact = match inputs.class {

@@ -136,8 +136,8 @@ impl Shared {
             if offset >= first {
                 let found = newest(&shown, offset, max_bytes);
                 let next = found.first().map_or(end, |first| first.offset);
+                // No compaction removes anything from the journal.
                 if next > offset {
-                    // A compaction leaves the journal as it is.
                     return Err(missing(partition, offset, next));
                 }
                 let place = |stretch: Stretch| {
@@ -155,6 +155,10 @@ impl Shared {
         let has_gaps = || self.may_have_gaps(&files.settled, partition);
         if stretches.is_empty() && has_gaps()? {
             // Everything that was settled from here on is gone.
+            let settled_end = self.settled_end(&files.settled, partition.id)?.max(offset);
+            if settled_end < first_in_journal {
+                return Err(missing(partition, settled_end, first_in_journal));
+            }
             let shown = partition.shown();
             let found = newest(&shown, first_in_journal, max_bytes);
             stretches.extend(found.into_iter().map(|stretch| (stretch, Source::Journal)));
@@ -202,6 +206,17 @@ impl Shared {
             }
         }
         Ok(best)
+    }
+
+    /// The offset after the last of a partition that was ever settled.
+    pub(crate) fn settled_end(&self, settled: &Settled, partition: u32) -> Result<u64, LogError> {
+        let mut end = 0;
+        for class in [Class::Plain, Class::Compact] {
+            if let Some(last) = settled.files(class).last() {
+                end = end.max(self.index_of(settled, last)?.end_of(partition));
+            }
+        }
+        Ok(end)
     }
 
     /// The first file of a class with records of a partition from `offset` on. The ends only rise from

@@ -1,4 +1,4 @@
-//! Opening: what the files hold is taken up, a torn tail is cut, damage is reported.
+//! Recovery: what the journal holds is taken up, damage and a torn tail are found. Nothing is written.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,14 @@ use crate::notes::Notes;
 use crate::partition::Stretch;
 use crate::producers::{Producers, Sequenced};
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
-use crate::settled::Settled;
 use crate::state::State;
 use crate::topics::{TopicRecord, Topics};
-use crate::{LogError, Note, RecordBatch};
+use crate::torn::{self, Torn};
+use crate::{Cut, LogError, Note, RecordBatch};
 
 /// So many records may hide in a byte of a batch, whatever compresses it: a block of Zstandard makes
 /// 128 KiB of four bytes, and a record has seven at least.
 const RECORDS_A_BYTE: u64 = (128 << 10) / 4 / 7 + 1;
-/// A segment whose length is not known is not taken to be longer.
-const LONGEST: u64 = 4 << 30;
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,19 +28,6 @@ pub struct OpenReport {
     pub cut: Vec<Cut>,
     /// What is damaged although it was durable once.
     pub damage: Vec<Damage>,
-}
-
-/// Bytes at the journal's end that were not a whole commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it.
-    pub position: u64,
-    /// How many bytes.
-    pub length: u64,
-    /// The file that keeps them.
-    pub kept: PathBuf,
 }
 
 /// Bytes that were durable once and are not what was written.
@@ -62,13 +47,13 @@ pub struct Damage {
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
     folder: &'a Folder,
-    pub(crate) salt: u64,
-    pub(crate) topics: Topics,
-    pub(crate) groups: Groups,
-    pub(crate) notes: Notes,
-    pub(crate) producers: Producers,
-    pub(crate) report: OpenReport,
-    pub(crate) epoch: u32,
+    salt: u64,
+    topics: Topics,
+    groups: Groups,
+    notes: Notes,
+    producers: Producers,
+    report: OpenReport,
+    epoch: u32,
     /// Partitions with lower ids, where they are not there, were deleted.
     known_ids: u32,
     /// What frames of a lower sequence say was known when the state was written.
@@ -76,26 +61,57 @@ pub(crate) struct Scan<'a> {
     /// The first segment and the sequence of its first frame, as the state has them.
     first: (u64, u64),
     /// The sequence that the next frame should have.
-    pub(crate) expected: u64,
+    expected: u64,
     /// The highest sequence that was seen anywhere.
-    pub(crate) highest: u64,
+    highest: u64,
     /// Everything below this sequence was durable before the log was opened.
-    pub(crate) synced: u64,
+    synced: u64,
     /// Where the first frame lies that no later one proves to be durable.
-    pub(crate) unproven: Option<(u64, usize)>,
+    unproven: Option<(u64, usize)>,
     /// The frames of an append whose last frame has not come yet.
     group: Vec<(Header, usize, bool)>,
     /// Headers that could not be read: where in the journal, and how many bytes.
     lost: Vec<(u64, u64)>,
+    /// What is to be cut before the journal goes on.
+    torn: Vec<Torn>,
     /// Files after the journal's end that were cut off, and may have held frames.
-    pub(crate) broken: Vec<u64>,
+    broken: Vec<u64>,
     was_closed: bool,
+    /// The length of the longest segment.
+    longest: u64,
     /// The time now, in milliseconds.
     now: i64,
 }
 
-/// Where the journal goes on.
+/// What was found in the journal, up to its end.
 #[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) salt: u64,
+    pub(crate) topics: Topics,
+    pub(crate) groups: Groups,
+    pub(crate) notes: Notes,
+    pub(crate) producers: Producers,
+    pub(crate) report: OpenReport,
+    pub(crate) epoch: u32,
+    /// The sequence that the next frame would have.
+    pub(crate) expected: u64,
+    /// The highest sequence that was seen anywhere.
+    pub(crate) highest: u64,
+    /// Where the first frame lies that no later one proves to be durable.
+    pub(crate) unproven: Option<(u64, usize)>,
+    /// What is to be cut before the journal goes on.
+    pub(crate) torn: Vec<Torn>,
+    /// Files after the journal's end that were cut off, and may have held frames.
+    pub(crate) broken: Vec<u64>,
+    /// Whether offsets may have been lost that the state does not tell of.
+    pub(crate) has_losses: bool,
+    /// The first segment and the sequence of its first frame, as the state has them.
+    pub(crate) first: (u64, u64),
+    pub(crate) end: End,
+}
+
+/// Where the journal goes on.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     /// The place of the last segment in the list.
     pub(crate) segment: usize,
@@ -132,15 +148,18 @@ impl<'a> Scan<'a> {
             unproven: None,
             group: Vec::new(),
             lost: Vec::new(),
+            torn: Vec::new(),
             broken: Vec::new(),
             was_closed: false,
+            longest: 0,
             now,
         }
     }
 
     /// Takes up the frames of `segments`, from the first on, until the journal ends.
-    pub(crate) fn run(&mut self, segments: &mut [Segment]) -> Result<End, LogError> {
+    pub(crate) fn run(mut self, segments: &mut [Segment]) -> Result<Recovered, LogError> {
         let mut end = End { segment: 0, at: segment::HEADER as usize };
+        self.longest = segments.iter().map(|segment| segment.length).max().unwrap_or(0);
         let (mut bytes, mut next) = (Vec::new(), Vec::new());
         self.read_into(segments.first(), &mut bytes)?;
         for place in 0..segments.len() {
@@ -155,17 +174,39 @@ impl<'a> Scan<'a> {
             self.check_end(&segment, &bytes, at, goes_on.then_some(&next))?;
             if !goes_on {
                 self.drop_group(&mut end);
-                self.cut(&segment, &bytes, end.at)?;
+                self.note_torn(&segment, &bytes, end.at);
                 for later in segments.iter().skip(place + 1) {
                     self.read_into(Some(later), &mut next)?;
-                    self.cut_later(later, &next)?;
+                    self.note_torn_later(later, &next)?;
                 }
                 break;
             }
             std::mem::swap(&mut bytes, &mut next);
         }
         self.skip_lost();
-        Ok(end)
+        Ok(self.finish(end))
+    }
+
+    fn finish(self, end: End) -> Recovered {
+        let Self { salt, topics, groups, notes, producers, report, epoch, .. } = self;
+        let Self { expected, highest, unproven, torn, broken, lost, first, .. } = self;
+        Recovered {
+            salt,
+            topics,
+            groups,
+            notes,
+            producers,
+            report,
+            epoch,
+            expected,
+            highest,
+            unproven,
+            torn,
+            broken,
+            has_losses: !lost.is_empty(),
+            first,
+            end,
+        }
     }
 
     fn read_into(&self, segment: Option<&Segment>, bytes: &mut Vec<u8>) -> Result<(), LogError> {
@@ -310,7 +351,7 @@ impl<'a> Scan<'a> {
 
     /// Whether nothing was begun after the frame that ends at `at`.
     fn is_clean(&self, bytes: &[u8], at: usize) -> bool {
-        is_untouched(bytes.get(at..).unwrap_or_default(), self.salt, self.expected)
+        torn::is_untouched(bytes.get(at..).unwrap_or_default(), self.salt, self.expected)
     }
 
     /// Whether a segment from this place on tells that the expected frame was durable. One or more
@@ -349,8 +390,8 @@ impl<'a> Scan<'a> {
                 false => format!("the frames from sequence {} on", self.expected),
             },
         });
-        // Where nothing lies between, a file was lost, whose length is not known.
-        let bound = if length == 0 { LONGEST } else { length };
+        // Where nothing lies between, a file was lost, which is taken to be as long as the longest.
+        let bound = if length == 0 { self.longest } else { length };
         if self.expected >= self.known {
             self.lost.push((segment.start + at as u64, bound));
         }
@@ -506,18 +547,18 @@ impl<'a> Scan<'a> {
         self.group.clear();
     }
 
-    /// Keeps what was begun after the journal's end in a file of its own, then makes it zeros. What
-    /// lies there from an earlier use of the file stays.
-    fn cut(&mut self, segment: &Segment, bytes: &[u8], at: usize) -> Result<(), LogError> {
+    /// Notes what was begun after the journal's end, which is to be cut. What lies there from an
+    /// earlier use of the file stays.
+    fn note_torn(&mut self, segment: &Segment, bytes: &[u8], at: usize) {
         let newest = self.newest_after(bytes, at);
         let rest = bytes.get(at..).unwrap_or_default();
-        let is_clean = is_untouched(rest, self.salt, self.expected);
-        let torn = if is_clean { at } else { at + torn_bytes(rest, self.salt) };
-        self.cut_to(segment, bytes, at, newest.max(torn))
+        let is_clean = torn::is_untouched(rest, self.salt, self.expected);
+        let torn = if is_clean { at } else { at + torn::torn_bytes(rest, self.salt) };
+        self.torn.extend(Torn::of(segment, bytes, at, newest.max(torn)));
     }
 
-    /// As [`Scan::cut`] for a segment that the journal never came to.
-    fn cut_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
+    /// As [`Scan::note_torn`] for a segment that the journal never came to.
+    fn note_torn_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
         let from = segment::HEADER as usize;
         let header = SegmentHeader::parse(bytes, &self.path_of(segment))?;
         // A file that was never used has no header, or that of an earlier use.
@@ -530,7 +571,8 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let to = self.newest_after(bytes, from);
-        self.cut_to(segment, bytes, from, to)
+        self.torn.extend(Torn::of(segment, bytes, from, to));
+        Ok(())
     }
 
     /// Where the last frame ends that was begun after the journal's end.
@@ -543,57 +585,6 @@ impl<'a> Scan<'a> {
             }
         }
         end
-    }
-
-    fn cut_to(
-        &mut self,
-        segment: &Segment,
-        bytes: &[u8],
-        at: usize,
-        to: usize,
-    ) -> Result<(), LogError> {
-        let rest = bytes.get(at..to).unwrap_or_default();
-        let used = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let Some(tail) = rest.get(..used).filter(|tail| !tail.is_empty()) else { return Ok(()) };
-        let kept = format!("{:020}-{at:012}.cut", segment.number);
-        self.folder.write_file(&kept, tail)?;
-        let file = self.folder.segment(segment.number)?;
-        let path = self.path_of(segment);
-        let failed = |error| LogError::io("cutting the torn tail of", &path, error);
-        file.write_all_at(&vec![0; used], at as u64).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        self.report.cut.push(Cut {
-            file: path.clone(),
-            position: at as u64,
-            length: used as u64,
-            kept: self.folder.path(&kept),
-        });
-        Ok(())
-    }
-
-    /// Whether offsets may have been lost that the state does not tell of.
-    pub(crate) fn has_losses(&self) -> bool {
-        !self.lost.is_empty()
-    }
-
-    /// All that is known after the last frame that was found.
-    pub(crate) fn state(&self, settled: &Settled) -> State {
-        State {
-            salt: self.salt,
-            epoch: self.epoch,
-            first_segment: self.first.0,
-            first_sequence: self.first.1,
-            // The next frame jumps over the one that was expected.
-            sequence: self.expected + 1,
-            next_partition: self.topics.next_id(),
-            next_settled: settled.next_number,
-            topics: self.topics.all().map(|topic| topic.record.clone()).collect(),
-            bounds: self.topics.bounds(),
-            positions: self.groups.positions(),
-            notes: self.notes.all(),
-            producers: self.producers.clone(),
-            settled: settled.all().map(|held| held.file).collect(),
-        }
     }
 
     /// Offsets that may have been lost with unreadable headers are never given again: a partition
@@ -626,25 +617,6 @@ pub(crate) fn good_headers(
             let at = from + index * ALIGN;
             Some((at, Header::parse(bytes.get(at..)?, salt)?))
         })
-}
-
-/// Whether nothing was begun at the front of `bytes`: there are the zeros that follow each commit, or
-/// a frame from an earlier use of the file.
-fn is_untouched(bytes: &[u8], salt: u64, expected: u64) -> bool {
-    let front = bytes.get(..SENTINEL).unwrap_or(bytes);
-    front.iter().all(|byte| *byte == 0)
-        || Header::parse(bytes, salt).is_some_and(|header| header.sequence < expected)
-}
-
-/// How many bytes of a torn commit are at the front of `bytes`, as far as one can tell: a whole frame
-/// by its header, or what lies before the next good header, within a page.
-fn torn_bytes(bytes: &[u8], salt: u64) -> usize {
-    const PAGE: usize = 4096;
-    let most = PAGE.min(bytes.len());
-    match Header::parse(bytes, salt) {
-        Some(header) => header.span().min(bytes.len()),
-        None => good_headers(bytes, ALIGN, salt).next().map_or(most, |(at, _)| at.min(most)),
-    }
 }
 
 /// The time by which a batch expires.

@@ -118,7 +118,11 @@ impl Shared {
     }
 
     /// The bytes that a partition keeps, counted once and then kept up.
-    fn bytes_of(&self, settled: &Settled, partition: &Partition) -> Result<u64, LogError> {
+    pub(crate) fn bytes_of(
+        &self,
+        settled: &Settled,
+        partition: &Partition,
+    ) -> Result<u64, LogError> {
         if let Some(bytes) = partition.shown().bytes {
             return Ok(bytes);
         }

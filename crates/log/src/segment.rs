@@ -17,7 +17,8 @@ use crate::sync::{Mutex, lock};
 /// Bytes of a segment before its first frame.
 pub(crate) const HEADER: u64 = 1024;
 /// The header stands twice, in two sectors, since without the salt in it no frame can be told.
-const COPY: usize = 512;
+pub(crate) const COPY: usize = 512;
+/// The bytes of a header that mean something.
 pub(crate) const FIELDS: usize = 64;
 const MAGIC: &[u8; 8] = b"DHARAJNL";
 /// A segment is written under this name until all of its zeros are durable.
@@ -97,6 +98,15 @@ impl SegmentHeader {
         foreign.map_or(Ok(None), Err)
     }
 
+    /// What each copy of the header says; `None` where it is damaged, or of another version.
+    pub(crate) fn copies(bytes: &[u8], path: &Path) -> [Option<Self>; 2] {
+        [0, COPY].map(|at| {
+            let copy = bytes.get(at..at + FIELDS).unwrap_or_default();
+            let (_, rest) = open_bytes(MAGIC, copy, path).ok()??;
+            Self::parse_fields(rest)
+        })
+    }
+
     fn parse_fields(rest: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(rest);
         let (number, salt, first_sequence) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
@@ -111,6 +121,8 @@ pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
     names: Arc<SyncedOnce>,
     pub(crate) dir: PathBuf,
+    /// How files that exist are opened.
+    access: OpenMode,
     /// Files that were read lately, most lately last.
     handles: Mutex<VecDeque<(FileKey, Arc<dyn File>)>>,
 }
@@ -137,7 +149,12 @@ impl Folder {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
         let names = Arc::new(SyncedOnce::new(disk));
         let disk = Arc::clone(&names) as Arc<dyn Disk>;
-        Self { disk, names, dir, handles: Mutex::default() }
+        Self { disk, names, dir, access: OpenMode::Existing, handles: Mutex::default() }
+    }
+
+    /// A folder that is looked at and not changed.
+    pub(crate) fn read_only(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { access: OpenMode::ReadOnly, ..Self::new(disk, dir) }
     }
 
     /// What is to be told when a sync of the folder has failed.
@@ -152,6 +169,11 @@ impl Folder {
     pub(crate) fn open(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn File>, LogError> {
         let path = self.path(name);
         self.disk.open(&path, mode).map_err(|error| LogError::io("opening", &path, error))
+    }
+
+    /// A file that exists, to be read, and written where the folder may be changed.
+    pub(crate) fn existing(&self, name: &str) -> Result<Arc<dyn File>, LogError> {
+        self.open(name, self.access)
     }
 
     pub(crate) fn sync_dir(&self) -> Result<(), LogError> {
@@ -179,7 +201,7 @@ impl Folder {
             return Ok(file);
         }
         let (kind, number) = key;
-        let file = self.open(&kind.name(number), OpenMode::Existing)?;
+        let file = self.existing(&kind.name(number))?;
         handles.push_back((key, Arc::clone(&file)));
         if handles.len() > OPEN_HANDLES {
             handles.pop_front();

@@ -14,6 +14,7 @@ use crate::segment::{Segment, file_name, read_full};
 use crate::settled::{Class, Settled, SettledFile, SettledWriter};
 use crate::shared::Shared;
 use crate::state::{self, State};
+use crate::sync::atomic::Ordering;
 use crate::sync::{lock, read, write};
 use crate::walk::{Met, Walk};
 
@@ -90,7 +91,7 @@ impl Shared {
                 }
                 let writer = match &mut writer {
                     Some(writer) => writer,
-                    none => none.insert(self.begin_settled(class, files.len() as u64)?),
+                    none => none.insert(self.begin_settled(class)?),
                 };
                 self.copy(segments, partition, earliest, &stretches, writer)?;
             }
@@ -101,15 +102,20 @@ impl Shared {
         Ok(())
     }
 
-    /// Begins the `more`th settled file from now.
-    fn begin_settled(&self, class: Class, more: u64) -> Result<SettledWriter, LogError> {
+    /// Begins a settled file after all others of its class.
+    fn begin_settled(&self, class: Class) -> Result<SettledWriter, LogError> {
         let settled = Arc::clone(&read(&self.settled));
         let ends = match settled.files(class).last() {
             Some(last) => self.index_of(&settled, last)?.ends().to_vec(),
             None => Vec::new(),
         };
-        let number = settled.next_number + more;
-        SettledWriter::create(&self.folder, number, class, self.salt, ends)
+        SettledWriter::create(&self.folder, self.next_settled(), class, self.salt, ends)
+    }
+
+    /// The number of a settled file. None is given twice, lest a file be replaced that a state names
+    /// which may be on the disk or not.
+    pub(crate) fn next_settled(&self) -> u64 {
+        self.next_settled.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The ids of the partitions whose topics are compacted.
@@ -128,15 +134,12 @@ impl Shared {
         writer: &mut SettledWriter,
     ) -> Result<(), LogError> {
         let mut rest = stretches;
-        let mut next = rest.first().map_or(0, |first| first.offset);
+        let settled = Arc::clone(&read(&self.settled));
+        let mut next = self.settled_end(&settled, partition.id)?.max(earliest);
         while let Some(first) = rest.first() {
-            if first.offset > next {
-                // Frames were lost here with their headers, and a compacted file does not tell that by
-                // the gap.
-                let (from, time) = (next.max(earliest), first.max_timestamp);
-                self.push_lost(writer, partition.id, from, first.offset, 0, time)?;
-            }
             let Some(segment) = segment_at(segments, first.position) else { break };
+            // No frame tells of them any more, and no compaction has removed them.
+            self.push_lost(writer, partition.id, next, first.offset, 0, first.max_timestamp)?;
             let mut end = first.position;
             let together = rest.iter().take_while(|stretch| {
                 let follows = stretch.position == end && stretch.position < segment.end();
@@ -219,8 +222,9 @@ impl Shared {
     }
 
     /// Makes durable that these are the settled files, and that the journal begins at `first`; then
-    /// lets readers see it. After an error the `new` ones among them are gone, or nobody uses their
-    /// numbers again.
+    /// lets readers see it. After an error the `new` ones among them are gone where no state names them;
+    /// where one may be on the disk that does, all files of the old state and of the new one stay, and
+    /// the next state decides.
     pub(crate) fn install(
         &self,
         settled: Settled,
@@ -240,12 +244,7 @@ impl Shared {
             house.state_number
         };
         state::store(&self.folder, number, &state).map_err(|not_stored| {
-            if not_stored.may_be_found {
-                let mut held = write(&self.settled);
-                let mut same = held.as_ref().clone();
-                same.next_number = settled.next_number;
-                *held = Arc::new(same);
-            } else {
+            if !not_stored.may_be_found {
                 self.drop_unlisted(new);
             }
             not_stored.error
@@ -280,7 +279,7 @@ impl Shared {
             first_sequence: first.first_sequence,
             sequence,
             next_partition: topics.next_id(),
-            next_settled: settled.next_number,
+            next_settled: self.next_settled.load(Ordering::Relaxed),
             topics: topics.all().map(|topic| topic.record.clone()).collect(),
             bounds: topics.bounds(),
             positions: read(&self.groups).positions(),

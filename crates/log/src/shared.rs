@@ -1,6 +1,6 @@
 //! What all handles of one log share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use dhara_world::Timestamp;
 use dhara_world::disk::Lock;
@@ -28,6 +28,8 @@ const MOST_DAMAGE: usize = 1000;
 /// The parts of a log. Locks are taken in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The log itself, for those who wait for a commit of it.
+    pub(crate) me: Weak<Shared>,
     pub(crate) options: Options,
     pub(crate) folder: Folder,
     pub(crate) report: OpenReport,
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) segments: RwLock<Arc<Vec<Segment>>>,
     /// What is no longer in the journal.
     pub(crate) settled: RwLock<Arc<Settled>>,
+    /// The number that the next settled file gets.
+    pub(crate) next_settled: AtomicU64,
     pub(crate) indexes: Mutex<IndexCache>,
     pub(crate) buffers: Buffers,
     /// Whether the file system gives back space inside of a file.
@@ -67,7 +71,7 @@ pub(crate) struct Shared {
 }
 
 /// What waits for the next commit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) waiting: Vec<Pending>,
     /// The tickets of those that wait.
@@ -80,6 +84,20 @@ pub(crate) struct Queue {
     /// When what was written and not synced has to be.
     pub(crate) sync_due: Option<Timestamp>,
     pub(crate) is_closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(log: Weak<Shared>) -> Self {
+        Self {
+            waiting: Vec::new(),
+            completer: Completer::new(log),
+            bytes: 0,
+            is_urgent: false,
+            is_idle: false,
+            sync_due: None,
+            is_closed: false,
+        }
+    }
 }
 
 impl Shared {
@@ -119,7 +137,8 @@ impl Shared {
         queue.is_urgent = false;
         let room = Vec::with_capacity(queue.waiting.len().min(4096));
         let waiting = std::mem::replace(&mut queue.waiting, room);
-        (waiting, std::mem::take(&mut queue.completer))
+        let next = Completer::new(self.me.clone());
+        (waiting, std::mem::replace(&mut queue.completer, next))
     }
 
     /// Remembers what was found damaged, once.

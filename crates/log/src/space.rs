@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::LogError;
 use crate::partition::Partition;
-use crate::settled::{Class, Held, Run, Settled, SettledIndex};
+use crate::settled::{Class, Held, Settled};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
 use crate::sync::{MutexGuard, lock, read};
@@ -45,16 +45,17 @@ impl Shared {
         let first = files.iter().position(|held| std::ptr::eq(held.as_ref(), first)).unwrap_or(0);
         for held in files.iter().skip(first) {
             let index = self.index_of(settled, held)?;
-            let is_past = index.run(id).is_some_and(|run| run.base >= trimmed.to);
+            let run = index.run(id);
+            let is_past = run.as_ref().is_some_and(|run| run.base >= trimmed.to);
             let blocks = index
                 .blocks(id)
                 .filter(|block| block.next > trimmed.from && block.next <= trimmed.to);
             let range = blocks.fold(None, |range: Option<(u64, u64)>, block| {
                 Some((range.map_or(block.position, |(from, _)| from), block.end()))
             });
-            if let Some((from, to)) = range {
+            if let (Some(run), Some((from, to))) = (run, range) {
+                held.set_dead(id, to.saturating_sub(run.position));
                 self.punch(held, from, to)?;
-                self.count_dead(held, &index);
             }
             if is_past || index.end_of(id) >= trimmed.to {
                 break;
@@ -84,20 +85,6 @@ impl Shared {
                 LogError::io("giving space back in", &self.folder.path(&held.file.name()), error)
             }),
         }
-    }
-
-    /// Counts anew what nobody can read any more: whoever comes here first has counted some of it.
-    fn count_dead(&self, held: &Held, index: &SettledIndex) {
-        let topics = read(&self.topics);
-        let dead_of = |run: Run| match topics.by_id(run.partition) {
-            Some(partition) => {
-                let earliest = partition.shown().earliest;
-                let dead = index.blocks(run.partition).take_while(|block| block.next <= earliest);
-                dead.map(|block| u64::from(block.bytes)).sum()
-            }
-            None => run.bytes,
-        };
-        held.set_dead(index.runs().map(dead_of).sum());
     }
 
     /// Removes the files of which nothing is alive. The last of a class stays nevertheless: the next
@@ -138,9 +125,9 @@ impl Shared {
         for held in settled.all() {
             let index = self.index_of(&settled, held)?;
             for run in index.runs().filter(|run| ids.contains(&run.partition)) {
+                held.set_dead(run.partition, run.bytes);
                 self.punch(held, run.position, run.position + run.bytes)?;
             }
-            self.count_dead(held, &index);
         }
         self.drop_dead(&settled)?;
         Ok(true)
@@ -161,10 +148,10 @@ impl Shared {
             let earliest = partition.map_or(u64::MAX, |partition| partition.shown().earliest);
             let dead = index.blocks(run.partition).take_while(|block| block.next <= earliest);
             if let Some(last) = dead.last() {
+                held.set_dead(run.partition, last.end().saturating_sub(run.position));
                 self.punch(held, run.position, last.end())?;
             }
         }
-        self.count_dead(held, &index);
         if lock(&self.house).unswept.is_empty() {
             self.drop_dead(&settled)?;
         }

@@ -5,7 +5,6 @@
 //! sequence it surely knows all; every later frame comes to the same when it is taken up over it.
 
 use bytes::BufMut;
-use dhara_world::disk::OpenMode;
 
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, put_list, seal_bytes};
@@ -18,7 +17,7 @@ use crate::topics::TopicRecord;
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
 /// A state is written twice, into two files: without it no topic has a name.
-const KINDS: [&str; 2] = ["state", "state-copy"];
+pub(crate) const KINDS: [&str; 2] = ["state", "state-copy"];
 
 /// What the log knows beside its records.
 #[derive(Clone, Debug)]
@@ -72,7 +71,6 @@ impl State {
         rest.put_u32_le(self.epoch);
         rest.put_u64_le(self.first_segment);
         rest.put_u64_le(self.first_sequence);
-        rest.put_u64_le(self.sequence);
         rest.put_u32_le(self.next_partition);
         rest.put_u64_le(self.next_settled);
         put_list(&mut rest, self.topics.iter(), |out, topic| topic.encode(out));
@@ -85,6 +83,7 @@ impl State {
         put_list(&mut rest, self.notes.iter(), |out, note| note.encode(out));
         put_list(&mut rest, self.settled.iter(), |out, file| file.encode(out));
         self.producers.encode(&mut rest);
+        rest.put_u64_le(self.sequence);
         seal_bytes(MAGIC, &rest)
     }
 
@@ -95,7 +94,6 @@ impl State {
         }
         let (salt, epoch) = (cursor.u64()?, cursor.u32()?);
         let (first_segment, first_sequence) = (cursor.u64()?, cursor.u64()?);
-        let sequence = cursor.u64()?;
         let (next_partition, next_settled) = (cursor.u32()?, cursor.u64()?);
         let topics = cursor.list(TopicRecord::decode)?;
         let bounds = cursor.list(|cursor| Some((cursor.u32()?, cursor.u64()?, cursor.u64()?)))?;
@@ -103,6 +101,8 @@ impl State {
         let notes = cursor.list(Note::decode)?;
         let settled = cursor.list(SettledFile::decode)?;
         let producers = Producers::decode(&mut cursor, most_producers)?;
+        // The first states of this version end here.
+        let sequence = if cursor.is_empty() { 0 } else { cursor.u64()? };
         let state = Self {
             salt,
             epoch,
@@ -215,6 +215,17 @@ pub(crate) fn load(folder: &Folder, most_producers: usize) -> Result<Loaded, Log
     }
 }
 
+/// Whether a state file is one of version 1, which nobody needs.
+pub(crate) fn is_version_1(folder: &Folder, name: &str) -> bool {
+    let read = || {
+        let file = folder.existing(name).ok()?;
+        let bytes = folder.read_all(name, file.as_ref()).ok()?;
+        let (version, _) = open_bytes(MAGIC, &bytes, &folder.path(name)).ok()??;
+        Some(version == 1)
+    };
+    read().unwrap_or(false)
+}
+
 enum Read {
     Good(Box<State>),
     Damaged,
@@ -223,7 +234,7 @@ enum Read {
 
 fn read_one(folder: &Folder, number: u64, name: &str, most: usize) -> Result<Read, LogError> {
     let path = folder.path(name);
-    let file = folder.open(name, OpenMode::Existing)?;
+    let file = folder.existing(name)?;
     let bytes = folder.read_all(name, file.as_ref())?;
     let Some((version, rest)) = open_bytes(MAGIC, &bytes, &path)? else { return Ok(Read::Damaged) };
     if version == 1 {

@@ -5,10 +5,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::LogError;
+use crate::shared::Shared;
 use crate::sync::{Condvar, Mutex, lock, wait};
 
 /// Stands for an append that was queued: a future, and [`Ticket::wait`] for those without a runtime.
@@ -79,8 +80,9 @@ impl Appended {
 pub(crate) type Outcome = Result<Appended, LogError>;
 
 /// The appends that were queued between two commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Round {
+    log: Weak<Shared>,
     slots: Mutex<Slots>,
     done: Condvar,
 }
@@ -121,14 +123,29 @@ impl Ticket {
             State::Refused(error) => return Err(error),
             State::Queued { round, place } => (round, place),
         };
-        let mut slots = lock(&round.slots);
+        round.wait(place)
+    }
+}
+
+impl Round {
+    /// Waits for what became of one append. Who waits commits by itself where nobody else does just
+    /// now: handing the work to a thread and back costs a good part of a sync.
+    fn wait(&self, place: usize) -> Outcome {
+        let mut slots = lock(&self.slots);
+        if slots.result(place).is_none()
+            && let Some(log) = self.log.upgrade()
+        {
+            drop(slots);
+            log.try_commit_step();
+            slots = lock(&self.slots);
+        }
         slots.blocked += 1;
         loop {
             if let Some(result) = slots.result(place) {
                 slots.blocked -= 1;
                 return result;
             }
-            slots = wait(&round.done, slots);
+            slots = wait(&self.done, slots);
         }
     }
 }
@@ -155,12 +172,17 @@ impl Future for Ticket {
 
 /// The log's end of the tickets of one round. Dropped before all have a result, it says that the log
 /// was closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Completer {
     round: Arc<Round>,
 }
 
 impl Completer {
+    pub(crate) fn new(log: Weak<Shared>) -> Self {
+        let (slots, done) = (Mutex::default(), Condvar::new());
+        Self { round: Arc::new(Round { log, slots, done }) }
+    }
+
     /// The ticket of what is queued at this place of the round.
     pub(crate) fn ticket(&self, place: usize) -> Ticket {
         Ticket(State::Queued { round: Arc::clone(&self.round), place })

@@ -469,13 +469,9 @@ fn on_a_file_system_that_is_really_full_the_log_goes_on_once_it_is_larger() {
     log.create_topic("orders", 2).unwrap();
     let value = "x".repeat(2000);
     let append = |log: &Log, number: u64| {
-        let mut builder = BatchBuilder::new();
-        builder.push(1_000, None, Some(value.as_bytes()), []).unwrap();
-        let to = at("orders", (number % 2) as u32);
-        let ticket = log.append(Append::batch(to, builder.finish()));
-        log.commit_step();
+        let appended = support::append(log, &at("orders", (number % 2) as u32), &[&value]);
         while log.housekeep_step().unwrap_or(false) {}
-        ticket.wait()
+        appended
     };
     let mut acked = 0;
     let error = loop {

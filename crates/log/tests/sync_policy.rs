@@ -92,8 +92,9 @@ fn the_committer_syncs_within_the_interval_though_appends_never_pause() {
     let busy = log.stats().syncs - before;
     assert!(busy >= 5, "{busy} syncs in 400 ms");
     // Nothing follows the last of them.
-    log.append(Append::batch(at("interval"), batch(&["last"]))).wait().unwrap();
+    log.sync_step();
     let seen = log.stats().syncs;
+    log.append(Append::batch(at("interval"), batch(&["last"]))).wait().unwrap();
     let begun = Instant::now();
     while log.stats().syncs == seen && begun.elapsed() < Duration::from_secs(20) {
         std::thread::yield_now();

@@ -3,7 +3,6 @@
 mod parts;
 mod suites;
 mod tally;
-mod tools;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -1,47 +1,84 @@
 //! Tests that need more than Rust, or that are worth a line of their own in the summary.
 
 use super::parts::cargo_test;
-use super::tools::{CHROMIUM, Tool};
 use super::{Run, tally};
 use crate::Outcome;
+use crate::runs::{Count, LOG_KILLS, POWER_CUTS};
+use crate::tools::{CHROMIUM, Tool};
+use crate::torture::{self, Way};
 
-/// An integration test that runs apart from the others.
+/// Something that runs apart from the tests.
 pub(super) struct Suite {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
-    /// The package that has the test, and the test's target.
-    pub(super) package: &'static str,
-    pub(super) test: &'static str,
-    /// What must be there; what is missing is installed where that is possible.
-    pub(super) needs: &'static [Tool],
+    work: Work,
+}
+
+enum Work {
+    /// An integration test.
+    Test {
+        /// The package that has the test, and the test's target.
+        package: &'static str,
+        test: &'static str,
+        /// What must be there; what is missing is installed where that is possible.
+        needs: &'static [Tool],
+    },
+    /// `cargo xtask torture`, which brings what it needs.
+    Torture(Way, &'static Count),
 }
 
 /// Every suite.
-pub(super) const SUITES: &[Suite] = &[Suite {
-    name: "page",
-    about: "the shop's page in a real Chromium",
-    package: "shop",
-    test: "page",
-    needs: &[CHROMIUM],
-}];
+pub(super) const SUITES: &[Suite] = &[
+    Suite {
+        name: "page",
+        about: "the shop's page in a real Chromium",
+        work: Work::Test { package: "shop", test: "page", needs: &[CHROMIUM] },
+    },
+    Suite {
+        name: "kill",
+        about: "the log killed under load",
+        work: Work::Torture(Way::Kill, &LOG_KILLS),
+    },
+    Suite {
+        name: "power-cut",
+        about: "the file system shut down under the log's load",
+        work: Work::Torture(Way::PowerCut, &POWER_CUTS),
+    },
+];
 
 impl Suite {
+    /// Whether the suite is this integration test.
+    pub(super) fn is_test(&self, target: &str) -> bool {
+        matches!(self.work, Work::Test { test, .. } if test == target)
+    }
+
     /// Runs the suite. One whose needs cannot be met has failed: nobody should think that it ran.
     pub(super) fn run(&self, run: &mut Run<'_>) -> Outcome {
-        let package = run.workspace.package(self.package)?;
-        if !package.targets_of("test").any(|target| target.name == self.test) {
+        match &self.work {
+            Work::Test { package, test, needs } => self.run_test(run, package, test, needs),
+            Work::Torture(way, count) => {
+                torture::bring(*way).map_err(|why| self.left_out(&why))?;
+                let times = count.wanted(run.deep).to_string();
+                torture::run(&[way.name(), "--times", &times].map(str::to_owned))
+            }
+        }
+    }
+
+    fn run_test(&self, run: &mut Run<'_>, package: &str, test: &str, needs: &[Tool]) -> Outcome {
+        if !run.workspace.package(package)?.targets_of("test").any(|target| target.name == test) {
             return Err(format!(
-                "did not run: {} has no test `{}`; the list of suites is out of date",
-                self.package, self.test
+                "did not run: {package} has no test `{test}`; the list of suites is out of date"
             ));
         }
-        for tool in self.needs {
-            tool.bring().map_err(|why| {
-                format!("did not run: {why}, or leave the suite out with `--without {}`", self.name)
-            })?;
+        for tool in needs {
+            tool.bring().map_err(|why| self.left_out(&why))?;
         }
         let mut command = cargo_test(run);
-        command.args(["--package", self.package, "--test", self.test]);
+        command.args(["--package", package, "--test", test]);
         tally::run(&mut command, &mut run.tally)
+    }
+
+    fn left_out(&self, why: &str) -> String {
+        format!("did not run: {why}, or leave the suite out with `--without {}`", self.name)
     }
 }

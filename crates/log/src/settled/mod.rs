@@ -4,6 +4,7 @@
 mod cache;
 mod file;
 mod index;
+mod rewrite;
 mod scan;
 mod set;
 mod writer;
@@ -12,15 +13,16 @@ mod writer;
 mod tests;
 
 pub(crate) use cache::IndexCache;
-pub(crate) use file::{HEADER, SettledFile};
-pub(crate) use index::{Run, SettledIndex};
+pub(crate) use file::{HEADER, SettledFile, salt_in};
+pub(crate) use index::SettledIndex;
+pub(crate) use rewrite::{reindexed, rewritten};
 pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
 
 #[cfg(test)]
 use file::read_header;
 #[cfg(test)]
-use index::BLOCK;
+use index::{BLOCK, Run};
 #[cfg(test)]
 use scan::{Found, Frames, NO_TIMESTAMP};
 

@@ -321,7 +321,7 @@ impl Disk for SimDisk {
                 state.call_of_kind(Call::Open)?;
                 file
             }
-            (Err(error), OpenMode::Existing) => return Err(error),
+            (Err(error), OpenMode::Existing | OpenMode::ReadOnly) => return Err(error),
             (Err(_), _) => {
                 state.call(Call::Open)?;
                 let file = state.next_file;
@@ -332,7 +332,8 @@ impl Disk for SimDisk {
                 file
             }
         };
-        Ok(Arc::new(SimFile { disk: self.clone(), file }))
+        let is_read_only = mode == OpenMode::ReadOnly;
+        Ok(Arc::new(SimFile { disk: self.clone(), file, is_read_only }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -382,9 +383,18 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: SimDisk,
     file: u64,
+    is_read_only: bool,
 }
 
 impl SimFile {
+    /// The disk, for a change of the file.
+    fn to_change(&self) -> io::Result<MutexGuard<'_, State>> {
+        match self.is_read_only {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Ok(self.disk.state()),
+        }
+    }
+
     /// After a failed write half of the bytes are there.
     fn write(&self, state: &mut State, bytes: &[u8], position: u64) -> io::Result<()> {
         let called = state.call(Call::Write);
@@ -411,7 +421,7 @@ impl File for SimFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.write(&mut self.disk.state(), bytes, position)
+        self.write(&mut *self.to_change()?, bytes, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -431,7 +441,7 @@ impl File for SimFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
+        let mut state = self.to_change()?;
         state.call(Call::SetLen)?;
         state.check_space(self.file, length)?;
         state.change(Op::SetLen { file: self.file, length });
@@ -439,7 +449,7 @@ impl File for SimFile {
     }
 
     fn punch(&self, position: u64, length: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
+        let mut state = self.to_change()?;
         state.call(Call::Punch)?;
         if !state.knows_holes {
             return Err(io::ErrorKind::Unsupported.into());
