@@ -22,6 +22,7 @@ pub(crate) const COUNTS: &[Count] = &[
         500_000,
         "crashes in the middle of workloads, after which the log is checked",
     ),
+    count("DHARA_FLIPS", 10_000, 200_000, "bits flipped in a log's files, and files cut off"),
     POWER_CUTS,
     LOG_KILLS,
     count("DHARA_FUZZ_SECONDS", 2, 60, "seconds that each decoder is fed random bytes"),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -122,10 +123,10 @@ impl Shared {
         journal: &mut Journal,
         waiting: &mut Waiting,
     ) -> Result<Vec<Outcome>, LogError> {
-        if let Some(error) = self.failure() {
+        if let Some(error) = self.find_failure() {
             return Err(error);
         }
-        let first = waiting.peek().map_or(0, |pending| pending.span);
+        let first = waiting.peek().map_or(0, |pending| self.span_of(pending));
         if !journal.has_room(first) {
             self.rotate(journal, first).map_err(|error| match error {
                 LogError::Full { .. } | LogError::Failed { .. } => error,
@@ -137,6 +138,16 @@ impl Shared {
         }
         let gathered = self.gather(journal, waiting);
         self.finish(journal, gathered)
+    }
+
+    /// The bytes that something takes in the journal now: a change before may have made a topic larger.
+    fn span_of(&self, pending: &Pending) -> usize {
+        match &pending.work {
+            Work::Topic(change) => {
+                change.apply(&read(&self.topics)).map_or(pending.span, |changed| changed.span())
+            }
+            _ => pending.span,
+        }
     }
 
     fn gather(&self, journal: &mut Journal, waiting: &mut Waiting) -> Gathered {
@@ -159,7 +170,7 @@ impl Shared {
                 break;
             }
             let Some(pending) = waiting.next() else { break };
-            // The next ones may be about the topic that this one changes.
+            // The next ones may be about the topic that this one changes, and take more room for it.
             let changes_topic = matches!(pending.work, Work::Topic(_));
             let result = commit.take(pending.work);
             commit.results.push(result);
@@ -182,9 +193,9 @@ impl Shared {
             return Ok(results);
         }
         let position = frames.start;
+        let syncs = syncs || self.is_sync_due();
         match journal.write(frames, syncs && !Sabotage::AckBeforeSync.is_on()) {
             Ok(bytes) => {
-                self.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
                 // A mark is wanted after this commit, and a sync where there was none.
                 self.is_marked.store(false, Ordering::Release);
                 self.sync_later(journal, sync_within);
@@ -202,15 +213,16 @@ impl Shared {
     /// Sees to it that what was written without a sync gets one in time.
     fn sync_later(&self, journal: &Journal, within: u64) {
         let mut queue = lock(&self.queue);
-        let before = queue.sync_within;
+        let before = queue.sync_due;
         if !journal.is_dirty {
-            queue.sync_within = None;
+            queue.sync_due = None;
         } else if within != OS {
-            queue.sync_within = Some(before.map_or(within, |other| other.min(within)));
+            let due = self.options.clock.now().plus(Duration::from_micros(within));
+            queue.sync_due = Some(before.map_or(due, |other| other.min(due)));
         }
         // The committer sleeps where somebody else commits, and may not know of a mark or a sync
         // that is due after this commit.
-        let is_sooner = queue.sync_within.is_some_and(|now| before.is_none_or(|it| now < it));
+        let is_sooner = queue.sync_due.is_some_and(|now| before.is_none_or(|it| now < it));
         let wakes = queue.is_idle && (is_sooner || !queue.has_alarm);
         if wakes {
             queue.is_idle = false;
@@ -219,6 +231,12 @@ impl Shared {
         if wakes {
             self.queue_changed.notify_all();
         }
+    }
+
+    /// Whether something that was acked has waited for its sync as long as it may: commits that come
+    /// one after another leave no time for another thought.
+    fn is_sync_due(&self) -> bool {
+        lock(&self.queue).sync_due.is_some_and(|due| due <= self.options.clock.now())
     }
 
     /// Shows what is durable now, all of it at one moment.
@@ -308,8 +326,12 @@ impl Shared {
     }
 
     pub(crate) fn sync_journal(&self, journal: &mut Journal) -> Result<(), LogError> {
+        // One that failed is never tried again.
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
         journal.sync().map_err(|error| self.write_failed(journal, WriteError::Sync(error)))?;
-        lock(&self.queue).sync_within = None;
+        lock(&self.queue).sync_due = None;
         Ok(())
     }
 
@@ -349,11 +371,15 @@ impl Shared {
 type Waiting = std::iter::Peekable<std::vec::IntoIter<Pending>>;
 
 impl Commit<'_> {
-    /// Whether the work asks for what this commit has changed and not shown yet.
+    /// Whether the work asks for what this commit has changed and not shown yet, or changes a topic,
+    /// which begins a commit.
     fn has_to_end_before(&self, work: &Work) -> bool {
         let changes_notes = |effect: &Effect| matches!(effect, Effect::Notes(_));
-        matches!(work, Work::Append(append) if append.asks_notes())
-            && self.effects.iter().any(changes_notes)
+        match work {
+            Work::Topic(_) => true,
+            Work::Append(append) => append.asks_notes() && self.effects.iter().any(changes_notes),
+            Work::One(..) | Work::Trim(_) => false,
+        }
     }
 
     fn take(&mut self, work: Work) -> Outcome {
@@ -498,17 +524,12 @@ impl Commit<'_> {
 
     fn change(&mut self, change: &TopicChange) -> Outcome {
         let changed = change.apply(&read(&self.shared.topics))?;
-        let mut body = Vec::new();
+        let body = changed.body();
         let kind = match &changed {
-            Changed::To(record) => {
-                record.encode(&mut body);
-                Kind::Topic
-            }
-            Changed::Gone(name) => {
-                crate::codec::put_text(&mut body, name);
-                Kind::Deleted
-            }
+            Changed::To(_) => Kind::Topic,
+            Changed::Gone(_) => Kind::Deleted,
         };
+        self.frames.push(Header { rest: 1, ..Header::plain(kind) }, &[&body]);
         self.frames.push(Header::plain(kind), &[&body]);
         self.effects.push(Effect::Topic(changed));
         self.syncs = true;
@@ -579,7 +600,7 @@ fn take_back(effects: &[Effect]) {
 }
 
 /// Whether a file could not be opened as this process or this machine has too many open.
-fn is_out_of_files(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))

@@ -109,7 +109,8 @@ impl Shared {
             }
             let has_lazy = !queue.waiting.is_empty();
             let is_marked = self.is_marked.load(Ordering::Acquire);
-            let (delay, next) = match queue.sync_within.map(Duration::from_micros) {
+            let now = self.options.clock.now();
+            let (delay, next) = match queue.sync_due.map(|due| due.since(now)) {
                 _ if has_lazy => (Some(self.options.lazy_delay), Next::Commit),
                 Some(within) if within < self.options.mark_delay => (Some(within), Next::Sync),
                 // A mark is written with a sync.

@@ -121,7 +121,7 @@ impl Shared {
             made?;
             return Ok(true);
         }
-        if self.failure().is_some() {
+        if self.find_failure().is_some() {
             return Ok(false);
         }
         Ok(self.free_step()?

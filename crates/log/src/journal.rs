@@ -8,6 +8,7 @@ use dhara_world::disk::File;
 use crate::LogError;
 use crate::frame::{self, Header, Kind};
 use crate::segment::{Folder, HEADER, Segment, SegmentHeader, file_name};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Zeros that follow each commit. The file may be full of frames from an earlier use, and they tell
 /// recovery that nothing was begun here.
@@ -32,6 +33,8 @@ pub(crate) struct Journal {
     pub(crate) salt: u64,
     /// Memory of commits that nobody reads any more.
     pub(crate) pool: Vec<BytesMut>,
+    /// How many times it was synced.
+    pub(crate) syncs: Arc<AtomicU64>,
 }
 
 /// The frames of one commit, gathered for one write.
@@ -127,6 +130,7 @@ impl Journal {
     pub(crate) fn sync(&mut self) -> std::io::Result<()> {
         if self.is_dirty {
             self.file.sync_data()?;
+            self.syncs.fetch_add(1, Ordering::Relaxed);
             self.is_dirty = false;
             self.durable = self.next_sequence;
         }
@@ -151,6 +155,7 @@ impl Journal {
             salt: self.salt,
             first_sequence: segment.first_sequence,
             epoch: self.epoch,
+            length: segment.length,
         };
         let written = file.write_all_at(&header.encode(), 0);
         written.map_err(|error| {

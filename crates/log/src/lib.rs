@@ -47,6 +47,7 @@ mod keys;
 mod log;
 mod look;
 mod merge;
+mod names;
 mod notes;
 mod open;
 mod options;

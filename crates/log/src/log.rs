@@ -109,8 +109,7 @@ impl Log {
 
     fn change(&self, change: TopicChange) -> Result<(), LogError> {
         // What is wrong with it at first sight needs no commit.
-        let changed = change.apply(&read(&self.shared.topics))?;
-        let span = crate::frame::span(changed.byte_len());
+        let span = change.apply(&read(&self.shared.topics))?.span();
         let ticket = self.shared.enqueue(Work::Topic(Box::new(change)), span, false);
         // Whoever takes it from the queue commits it, this thread or the committer's.
         self.commit_step();

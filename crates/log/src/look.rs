@@ -32,6 +32,30 @@ pub(crate) struct Found {
     pub(crate) recovered: Recovered,
 }
 
+impl Found {
+    /// All that is known after the last frame that was found.
+    pub(crate) fn state(&self) -> State {
+        let found = &self.recovered;
+        let (first_segment, first_sequence) = found.first;
+        State {
+            salt: found.salt,
+            epoch: found.epoch,
+            first_segment,
+            first_sequence,
+            // The next frame jumps over the one that was expected.
+            sequence: found.expected + 1,
+            next_partition: found.topics.next_id(),
+            next_settled: self.next_settled,
+            topics: found.topics.all().map(|topic| topic.record.clone()).collect(),
+            bounds: found.topics.bounds(),
+            positions: found.groups.positions(),
+            notes: found.notes.all(),
+            producers: found.producers.clone(),
+            settled: self.settled.all().map(|held| held.file).collect(),
+        }
+    }
+}
+
 /// Looks at the log in a folder; `None` where there is none.
 pub(crate) fn look(folder: &Folder, options: &Options) -> Result<Option<Found>, LogError> {
     let names = folder.names()?;
@@ -44,7 +68,11 @@ pub(crate) fn look(folder: &Folder, options: &Options) -> Result<Option<Found>, 
     let mut report = OpenReport { damage, ..OpenReport::default() };
     let state = match loaded.state {
         Some(state) => state,
-        None => begin_state(folder, &numbers, options.max_producers)?,
+        None => {
+            let is_all_there = loaded.damaged.is_empty()
+                || !names.iter().any(|name| number_of(name, "settled").is_some());
+            begin_state(folder, &numbers, is_all_there, options.max_producers)?
+        }
     };
     let is_free = |number: &&u64| **number < state.first_segment;
     let free: Vec<_> = numbers.iter().filter(is_free).copied().collect();
@@ -58,7 +86,8 @@ pub(crate) fn look(folder: &Folder, options: &Options) -> Result<Option<Found>, 
         return Err(no_journal(folder, state.first_segment));
     }
     let recovered = Scan::new(folder, state, report, now).run(&mut segments)?;
-    let spare = segments.get(recovered.end.segment + 1).copied();
+    let spare = segments.get(recovered.end.segment + 1);
+    let spare = spare.filter(|spare| !recovered.broken.contains(&spare.number)).copied();
     segments.truncate(recovered.end.segment + 1);
     let state_number = loaded.highest;
     Ok(Some(Found {
@@ -95,12 +124,17 @@ fn damaged_state(folder: &Folder, name: &str) -> Damage {
 }
 
 /// Where no state was ever written, the journal is all there, from its first segment on.
-fn begin_state(folder: &Folder, numbers: &[u64], most: usize) -> Result<State, LogError> {
-    if numbers.first() != Some(&1) {
+fn begin_state(
+    folder: &Folder,
+    numbers: &[u64],
+    is_all_there: bool,
+    most: usize,
+) -> Result<State, LogError> {
+    if numbers.first() != Some(&1) || !is_all_there {
         return Err(LogError::Unreadable {
             what: format!(
-                "no state file in {} is readable, and the journal does not begin with its first \
-                 file: the names of the topics are not known; restore the folder from a copy",
+                "no state file in {} is readable, and not all that was written is in the journal: \
+                 the names of the topics are not known; restore the folder from a copy",
                 folder.dir.display()
             ),
         });

@@ -166,7 +166,7 @@ impl Shared {
             held.set_again_at(again_at);
             held
         });
-        self.install_settled(settled.replaced(chosen, new))?;
+        self.install_settled(settled.replaced(chosen, new), file.as_ref())?;
         self.recount(&inputs);
         chosen.iter().try_for_each(|held| self.remove_settled(held))
     }

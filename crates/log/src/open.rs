@@ -17,6 +17,7 @@ use crate::recovery::Recovered;
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
 use crate::settled::{Class, IndexCache};
 use crate::shared::{Queue, Shared};
+use crate::state;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Condvar, Mutex, RwLock, lock, read};
 use crate::tail::Tail;
@@ -46,6 +47,7 @@ pub(crate) fn open(
         let cut = torn.cut(&folder)?;
         found.recovered.report.cut.push(cut);
     }
+    keep_losses(&folder, &mut found)?;
     let journal = begin(&folder, &found.recovered, &found.segments)?;
     let shared = assemble(folder, found, journal, Some(lock), options)?;
     shared.begin_epoch()?;
@@ -63,6 +65,7 @@ pub(crate) fn assemble(
     let Found { next_settled, segments, spare, free, settled, state_number, recovered, .. } = found;
     let Recovered { topics, groups, notes, producers, salt, report, .. } = recovered;
     let measured = |segment: Segment| (segment.number, segment.length);
+    let syncs = Arc::clone(&journal.syncs);
     let house = House {
         spare: spare.map(measured),
         wanted: None,
@@ -95,7 +98,7 @@ pub(crate) fn assemble(
         indexes: Mutex::new(IndexCache::new(options.index_cache_bytes)),
         buffers: Buffers::default(),
         knows_holes: AtomicBool::new(true),
-        syncs: AtomicU64::new(0),
+        syncs,
         damage: Mutex::default(),
         making: Mutex::new(()),
         house: Mutex::new(house),
@@ -157,13 +160,30 @@ impl Shared {
 fn make_first(folder: &Folder, options: &Options) -> Result<(), LogError> {
     let least = Segment::length_for(4 * frame::HEADER);
     let salt = options.salt.unwrap_or_else(|| Random::from_entropy().next_u64());
-    let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0 };
-    folder.create_segment(1, options.first_segment_bytes.max(least), &header.encode())
+    let length = options.first_segment_bytes.max(least);
+    let header = SegmentHeader { number: 1, salt, first_sequence: 0, epoch: 0, length };
+    folder.create_segment(1, length, &header.encode())
 }
 
 /// A folder in which the log that was just made is not to be found.
 fn no_log(dir: &Path) -> LogError {
     LogError::Unreadable { what: format!("{}: the files of the log are gone", dir.display()) }
+}
+
+/// Where frames were lost, makes durable from which offsets the partitions go on, before anything is
+/// written that would hide the loss.
+fn keep_losses(folder: &Folder, found: &mut Found) -> Result<(), LogError> {
+    if !found.recovered.has_losses {
+        return Ok(());
+    }
+    found.state_number += 1;
+    let state = found.state();
+    state::store(folder, found.state_number, &state)?;
+    state::clean(folder, found.state_number, &state);
+    for broken in &found.recovered.broken {
+        folder.set_aside(&file_name(*broken, "journal"), &format!("{broken:020}-{:012}.cut", 0))?;
+    }
+    Ok(())
 }
 
 /// Begins a new epoch at the journal's end, durably.
@@ -191,11 +211,13 @@ fn begin(
         epoch: recovered.epoch + 1,
         salt: recovered.salt,
         pool: Vec::new(),
+        syncs: Arc::default(),
     };
     if header_of(folder, &segment)?.is_none_or(|header| header.number != segment.number) {
         let first = journal.next_sequence;
         let (number, salt, epoch) = (segment.number, journal.salt, journal.epoch);
-        let header = SegmentHeader { number, salt, first_sequence: first, epoch };
+        let length = segment.length;
+        let header = SegmentHeader { number, salt, first_sequence: first, epoch, length };
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
     }
     rewrite_unproven(recovered, segment, file.as_ref(), at).map_err(failed)?;

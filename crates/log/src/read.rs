@@ -165,7 +165,8 @@ impl Shared {
             (end, first)
         };
         let mut stretches = self.plan_settled(&files.settled, partition, offset, max_bytes)?;
-        if stretches.is_empty() && partition.is_compacted() {
+        let has_gaps = || self.may_have_gaps(&files.settled, partition);
+        if stretches.is_empty() && has_gaps()? {
             // Everything that was settled from here on is gone.
             let settled_end = self.settled_end(&files.settled, partition.id)?.max(offset);
             if settled_end < first_in_journal {
@@ -176,10 +177,22 @@ impl Shared {
             stretches.extend(found.into_iter().map(|stretch| (stretch, Source::Journal)));
         }
         let missing_to = stretches.first().map_or(first_in_journal, |(first, _)| first.offset);
-        if missing_to > offset && !partition.is_compacted() {
+        if missing_to > offset && !has_gaps()? {
             return Err(missing(partition, offset, missing_to));
         }
         Ok(Plan { stretches, end })
+    }
+
+    /// Whether offsets may be missing without damage: the topic is compacted, or was when some of its
+    /// records were settled.
+    fn may_have_gaps(&self, settled: &Settled, partition: &Partition) -> Result<bool, LogError> {
+        if !partition.is_compacted()
+            && let Some(last) = settled.files(Class::Compact).last()
+            && self.index_of(settled, last)?.end_of(partition.id) > 0
+        {
+            partition.set_compacted();
+        }
+        Ok(partition.is_compacted())
     }
 
     /// The blocks that hold `offset` and what follows, or the first after it, in settled files.

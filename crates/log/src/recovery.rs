@@ -7,6 +7,7 @@ use crate::codec::Cursor;
 use crate::commit::MOST_STRETCH;
 use crate::frame::{ALIGN, HEADER, Header, Kind};
 use crate::groups::{Groups, Position};
+use crate::journal::SENTINEL;
 use crate::notes::Notes;
 use crate::partition::Stretch;
 use crate::producers::{Producers, Sequenced};
@@ -16,6 +17,10 @@ use crate::state::State;
 use crate::topics::{TopicRecord, Topics};
 use crate::torn::{self, Torn};
 use crate::{Cut, LogError, Note, RecordBatch};
+
+/// So many records may hide in a byte of a batch, whatever compresses it: a block of Zstandard makes
+/// 128 KiB of four bytes, and a record has seven at least.
+const RECORDS_A_BYTE: u64 = (128 << 10) / 4 / 7 + 1;
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +57,10 @@ pub(crate) struct Scan<'a> {
     epoch: u32,
     /// Partitions with lower ids, where they are not there, were deleted.
     known_ids: u32,
+    /// What frames of a lower sequence say was known when the state was written.
+    known: u64,
+    /// The first segment and the sequence of its first frame, as the state has them.
+    first: (u64, u64),
     /// The sequence that the next frame should have.
     expected: u64,
     /// The highest sequence that was seen anywhere.
@@ -66,7 +75,11 @@ pub(crate) struct Scan<'a> {
     lost: Vec<(u64, u64)>,
     /// What is to be cut before the journal goes on.
     torn: Vec<Torn>,
+    /// Files after the journal's end that were cut off, and may have held frames.
+    broken: Vec<u64>,
     was_closed: bool,
+    /// The length of the longest segment.
+    longest: u64,
     /// The time now, in milliseconds.
     now: i64,
 }
@@ -89,6 +102,12 @@ pub(crate) struct Recovered {
     pub(crate) unproven: Option<(u64, usize)>,
     /// What is to be cut before the journal goes on.
     pub(crate) torn: Vec<Torn>,
+    /// Files after the journal's end that were cut off, and may have held frames.
+    pub(crate) broken: Vec<u64>,
+    /// Whether offsets may have been lost that the state does not tell of.
+    pub(crate) has_losses: bool,
+    /// The first segment and the sequence of its first frame, as the state has them.
+    pub(crate) first: (u64, u64),
     pub(crate) end: End,
 }
 
@@ -122,6 +141,8 @@ impl<'a> Scan<'a> {
             report,
             epoch: state.epoch,
             known_ids: state.next_partition,
+            known: state.sequence,
+            first: (state.first_segment, state.first_sequence),
             expected: state.first_sequence,
             highest: state.first_sequence,
             synced: state.first_sequence,
@@ -129,7 +150,9 @@ impl<'a> Scan<'a> {
             group: Vec::new(),
             lost: Vec::new(),
             torn: Vec::new(),
+            broken: Vec::new(),
             was_closed: false,
+            longest: 0,
             now,
         }
     }
@@ -137,6 +160,7 @@ impl<'a> Scan<'a> {
     /// Takes up the frames of `segments`, from the first on, until the journal ends.
     pub(crate) fn run(mut self, segments: &mut [Segment]) -> Result<Recovered, LogError> {
         let mut end = End { segment: 0, at: segment::HEADER as usize };
+        self.longest = segments.iter().map(|segment| segment.length).max().unwrap_or(0);
         let (mut bytes, mut next) = (Vec::new(), Vec::new());
         self.read_into(segments.first(), &mut bytes)?;
         for place in 0..segments.len() {
@@ -147,12 +171,14 @@ impl<'a> Scan<'a> {
             self.check_segment_header(&segment, &bytes)?;
             let at = self.scan_segment(&segment, &bytes, &next);
             end = End { segment: place, at };
-            if !self.goes_on(&next) {
+            let goes_on = self.goes_on(&next) || self.is_proven_by(segments, place + 2)?;
+            self.check_end(&segment, &bytes, at, goes_on.then_some(&next))?;
+            if !goes_on {
                 self.drop_group(&mut end);
                 self.note_torn(&segment, &bytes, end.at);
                 for later in segments.iter().skip(place + 1) {
                     self.read_into(Some(later), &mut next)?;
-                    self.note_torn_later(later, &next);
+                    self.note_torn_later(later, &next)?;
                 }
                 break;
             }
@@ -167,7 +193,7 @@ impl<'a> Scan<'a> {
 
     fn finish(self, end: End) -> Recovered {
         let Self { salt, topics, groups, notes, producers, report, epoch, .. } = self;
-        let Self { expected, highest, unproven, torn, .. } = self;
+        let Self { expected, highest, unproven, torn, broken, lost, first, .. } = self;
         Recovered {
             salt,
             topics,
@@ -180,6 +206,9 @@ impl<'a> Scan<'a> {
             highest,
             unproven,
             torn,
+            broken,
+            has_losses: !lost.is_empty(),
+            first,
             end,
         }
     }
@@ -239,13 +268,16 @@ impl<'a> Scan<'a> {
                     self.take(segment, bytes, header, at, is_good);
                     at += header.span();
                 }
-                _ if self.was_closed && header.is_none() => return at,
+                _ if self.was_closed && self.is_clean(bytes, at) => return at,
                 _ => {
                     if !self.is_proven(bytes, at, next) {
                         return at;
                     }
                     let Some(resume) = self.first_good(bytes, at) else { return at };
-                    self.skip_damage(segment, bytes, at, resume);
+                    let header =
+                        bytes.get(resume..).and_then(|rest| Header::parse(rest, self.salt));
+                    let sequence = header.map_or(self.expected, |header| header.sequence);
+                    self.skip_damage(segment, bytes, at, resume, sequence);
                     at = resume;
                 }
             }
@@ -287,21 +319,90 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Reports that frames are missing from `at` to `resume`, and goes on there.
-    fn skip_damage(&mut self, segment: &Segment, bytes: &[u8], at: usize, resume: usize) {
+    /// Reports what is missing at the end of a segment: the file was cut off there, or what lies there
+    /// is no frame though `next` goes on with a later one.
+    fn check_end(
+        &mut self,
+        segment: &Segment,
+        bytes: &[u8],
+        at: usize,
+        next: Option<&Vec<u8>>,
+    ) -> Result<(), LogError> {
+        let header = SegmentHeader::parse(bytes, &self.path_of(segment))?;
+        let header = header.filter(|header| header.number == segment.number);
+        let whole = header.map_or(segment::HEADER, |header| header.length);
+        let whole = crate::codec::size(whole).max(at);
+        let is_short = whole > bytes.len();
+        let is_clean = self.is_clean(bytes, at);
+        let resumed = next.and_then(|next| {
+            let (_, first) = good_headers(next, segment::HEADER as usize, self.salt)
+                .find(|(_, header)| header.sequence >= self.expected)?;
+            (!first.follows(self.expected)).then_some(first.sequence)
+        });
+        let ends_there = bytes.len().saturating_sub(at) < SENTINEL;
+        match resumed {
+            Some(sequence) if is_short || !is_clean => {
+                self.skip_damage(segment, bytes, at, whole.max(bytes.len()), sequence);
+            }
+            None if next.is_none()
+                && is_short
+                && (!is_clean || ends_there)
+                && self.expected >= self.known =>
+            {
+                // What comes next has a higher sequence than all that there was.
+                self.skip_damage(segment, bytes, at, whole, self.expected);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was begun after the frame that ends at `at`.
+    fn is_clean(&self, bytes: &[u8], at: usize) -> bool {
+        torn::is_untouched(bytes.get(at..).unwrap_or_default(), self.salt, self.expected)
+    }
+
+    /// Whether a segment from this place on tells that the expected frame was durable. One or more
+    /// before it may have nothing left that is good.
+    fn is_proven_by(&self, segments: &[Segment], from: usize) -> Result<bool, LogError> {
+        let mut bytes = Vec::new();
+        for segment in segments.iter().skip(from) {
+            self.read_into(Some(segment), &mut bytes)?;
+            let mut headers = good_headers(&bytes, segment::HEADER as usize, self.salt);
+            if headers.any(|(_, it)| it.sequence > self.expected && it.synced > self.expected) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reports that frames are missing from `at` to `resume`, and goes on with this sequence.
+    fn skip_damage(
+        &mut self,
+        segment: &Segment,
+        bytes: &[u8],
+        at: usize,
+        resume: usize,
+        sequence: u64,
+    ) {
         self.take_group(segment, bytes);
-        let header = bytes.get(resume..).and_then(|rest| Header::parse(rest, self.salt));
-        let sequence = header.map_or(self.expected, |header| header.sequence);
         let length = (resume - at) as u64;
+        // A file that was cut off may end before.
+        let position = at.min(bytes.len());
         self.report.damage.push(Damage {
             file: self.path_of(segment),
-            position: at as u64,
-            length,
-            what: format!("the frames of sequence {} to below {sequence}", self.expected),
+            position: position as u64,
+            length: (resume - position) as u64,
+            what: match sequence > self.expected {
+                true => format!("the frames of sequence {} to below {sequence}", self.expected),
+                false => format!("the frames from sequence {} on", self.expected),
+            },
         });
-        // Where nothing lies between, a file was lost, whose length is not known.
-        let bound = if length == 0 { segment.length } else { length };
-        self.lost.push((segment.start + at as u64, bound));
+        // Where nothing lies between, a file was lost, which is taken to be as long as the longest.
+        let bound = if length == 0 { self.longest } else { length };
+        if self.expected >= self.known {
+            self.lost.push((segment.start + at as u64, bound));
+        }
         self.expected = sequence;
     }
 
@@ -345,6 +446,7 @@ impl<'a> Scan<'a> {
     ) -> Option<()> {
         match header.kind {
             Kind::Batch => return self.apply_batch(segment, header, body, at, good),
+            _ if header.sequence < self.known => {}
             Kind::Offsets if good => {
                 let positions = Position::decode_all(body)?;
                 positions.into_iter().for_each(|position| self.groups.set(position));
@@ -412,7 +514,10 @@ impl<'a> Scan<'a> {
         let end = shown.end;
         drop(shown);
         partition.set_next(end);
-        if good && let Some(sequenced) = sequenced_of(body) {
+        if good
+            && header.sequence >= self.known
+            && let Some(sequenced) = sequenced_of(body)
+        {
             let now = u64::try_from(max_timestamp).unwrap_or(0);
             self.producers.note(header.partition, &sequenced, header.base, next, now);
         }
@@ -461,10 +566,21 @@ impl<'a> Scan<'a> {
     }
 
     /// As [`Scan::note_torn`] for a segment that the journal never came to.
-    fn note_torn_later(&mut self, segment: &Segment, bytes: &[u8]) {
+    fn note_torn_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
         let from = segment::HEADER as usize;
+        let header = SegmentHeader::parse(bytes, &self.path_of(segment))?;
+        // A file that was never used has no header, or that of an earlier use.
+        let used = header.filter(|header| header.number == segment.number);
+        let is_short = used.is_some_and(|header| header.length > bytes.len() as u64);
+        if is_short || bytes.len() < segment::FIELDS {
+            let whole = used.map_or(segment::HEADER, |header| header.length);
+            self.skip_damage(segment, bytes, from, crate::codec::size(whole), self.expected);
+            self.broken.push(segment.number);
+            return Ok(());
+        }
         let to = self.newest_after(bytes, from);
         self.torn.extend(Torn::of(segment, bytes, from, to));
+        Ok(())
     }
 
     /// Where the last frame ends that was begun after the journal's end.
@@ -486,7 +602,8 @@ impl<'a> Scan<'a> {
             for partition in self.topics.partitions() {
                 let last = partition.shown().stretches.back().map(|last| last.position);
                 if last.is_none_or(|last| last < *position) {
-                    partition.recover(0, partition.next().saturating_add(*length));
+                    let lost = length.saturating_mul(RECORDS_A_BYTE);
+                    partition.recover(0, partition.next().saturating_add(lost));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use dhara_world::Timestamp;
 use dhara_world::disk::Lock;
 
 use crate::buffers::Buffers;
@@ -57,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     /// Whether the file system gives back space inside of a file.
     pub(crate) knows_holes: AtomicBool,
-    pub(crate) syncs: AtomicU64,
+    pub(crate) syncs: Arc<AtomicU64>,
     /// What was found damaged since the log was opened.
     pub(crate) damage: Mutex<Vec<Damage>>,
     /// Held while a segment is made ready.
@@ -82,8 +83,8 @@ pub(crate) struct Queue {
     pub(crate) is_idle: bool,
     /// Whether it wakes by itself, in time for a mark.
     pub(crate) has_alarm: bool,
-    /// Within how many microseconds what was written has to be synced.
-    pub(crate) sync_within: Option<u64>,
+    /// When what was written and not synced has to be.
+    pub(crate) sync_due: Option<Timestamp>,
     pub(crate) is_closed: bool,
 }
 
@@ -96,7 +97,7 @@ impl Queue {
             is_urgent: false,
             is_idle: false,
             has_alarm: false,
-            sync_within: None,
+            sync_due: None,
             is_closed: false,
         }
     }
@@ -155,7 +156,18 @@ impl Shared {
 
     /// Why the log takes no more appends.
     pub(crate) fn failure(&self) -> Option<LogError> {
-        self.failure.get().cloned()
+        self.failure.get().cloned().or_else(|| {
+            // A sync of the folder is never tried twice either.
+            let what = self.folder.failure()?;
+            Some(LogError::Failed { what: Arc::from(what) })
+        })
+    }
+
+    /// As [`Shared::failure`], and tells those who wait.
+    pub(crate) fn find_failure(&self) -> Option<LogError> {
+        let is_new = self.failure.get().is_none();
+        let what = self.folder.failure().filter(|_| is_new);
+        what.map(|what| self.fail(what.to_owned())).or_else(|| self.failure())
     }
 
     /// The log takes no more appends from now on, and says why.

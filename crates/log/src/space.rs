@@ -102,7 +102,7 @@ impl Shared {
         let alive = dead
             .iter()
             .fold(settled.clone(), |left, held| left.replaced(std::slice::from_ref(held), None));
-        self.install_settled(alive)?;
+        self.install_settled(alive, None)?;
         dead.iter().try_for_each(|held| self.remove_settled(held))
     }
 

@@ -1,8 +1,8 @@
 //! State files: all that the log knows beside its records, so that opening it reads only the files
 //! of the journal that are not settled yet.
 //!
-//! A state may be newer than the point of the journal from which it is replayed: every frame of the
-//! journal comes to the same when it is taken up over a newer state.
+//! A state may be newer than the point of the journal from which it is replayed. It tells up to which
+//! sequence it surely knows all; every later frame comes to the same when it is taken up over it.
 
 use bytes::BufMut;
 
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) first_segment: u64,
     /// The sequence of its first frame.
     pub(crate) first_sequence: u64,
+    /// What frames of a lower sequence say is in this state already, but for where batches lie.
+    pub(crate) sequence: u64,
     /// The ids of partitions from here on were never given.
     pub(crate) next_partition: u32,
     /// The number that the next settled file gets.
@@ -50,6 +52,7 @@ impl State {
             epoch: 0,
             first_segment,
             first_sequence: 0,
+            sequence: 0,
             next_partition: 0,
             next_settled: 1,
             topics: Vec::new(),
@@ -80,6 +83,7 @@ impl State {
         put_list(&mut rest, self.notes.iter(), |out, note| note.encode(out));
         put_list(&mut rest, self.settled.iter(), |out, file| file.encode(out));
         self.producers.encode(&mut rest);
+        rest.put_u64_le(self.sequence);
         seal_bytes(MAGIC, &rest)
     }
 
@@ -97,11 +101,14 @@ impl State {
         let notes = cursor.list(Note::decode)?;
         let settled = cursor.list(SettledFile::decode)?;
         let producers = Producers::decode(&mut cursor, most_producers)?;
+        // The first states of this version end here.
+        let sequence = if cursor.is_empty() { 0 } else { cursor.u64()? };
         let state = Self {
             salt,
             epoch,
             first_segment,
             first_sequence,
+            sequence,
             next_partition,
             next_settled,
             topics,
@@ -115,24 +122,53 @@ impl State {
     }
 }
 
-/// Writes the state under a number higher than all before, durably, and removes those before.
-pub(crate) fn store(folder: &Folder, number: u64, state: &State) -> Result<(), LogError> {
-    let bytes = state.encode(number);
-    for kind in KINDS {
-        folder.write_file(&file_name(number, kind), &bytes)?;
-    }
-    remove_older(folder, number)
+/// Why a state was not stored.
+#[derive(Debug)]
+pub(crate) struct NotStored {
+    pub(crate) error: LogError,
+    /// Whether an opening may find it nevertheless: then the files that it names have to stay.
+    pub(crate) may_be_found: bool,
 }
 
-/// Removes the states before `number`, and what version 1 has in their stead.
-fn remove_older(folder: &Folder, number: u64) -> Result<(), LogError> {
-    for name in folder.names()? {
+impl From<LogError> for NotStored {
+    fn from(error: LogError) -> Self {
+        Self { error, may_be_found: false }
+    }
+}
+
+impl From<NotStored> for LogError {
+    fn from(not_stored: NotStored) -> Self {
+        not_stored.error
+    }
+}
+
+/// Writes the state under a number higher than all before, durably. Those before stay.
+pub(crate) fn store(folder: &Folder, number: u64, state: &State) -> Result<(), NotStored> {
+    let bytes = state.encode(number);
+    let names = KINDS.map(|kind| file_name(number, kind));
+    let written = names.iter().try_for_each(|name| folder.write_temporary(name, &bytes));
+    written.inspect_err(|_| names.iter().for_each(|name| folder.drop_temporary(name)))?;
+    let named = names.iter().try_for_each(|name| folder.name_temporary(name));
+    named.and_then(|()| folder.sync_dir()).map_err(|error| {
+        names.iter().for_each(|name| folder.drop_temporary(name));
+        let removed = names.iter().try_for_each(|name| folder.remove(name));
+        let is_gone = removed.and_then(|()| folder.sync_dir()).is_ok();
+        NotStored { error, may_be_found: !is_gone }
+    })
+}
+
+/// Removes the states before `number`, what version 1 has in their stead, and the settled files that
+/// are in none: those of an earlier attempt. What cannot be removed now is the next time.
+pub(crate) fn clean(folder: &Folder, number: u64, state: &State) {
+    for name in folder.names().unwrap_or_default() {
         let is_old = |kind: &str| number_of(&name, kind).is_some_and(|other| other < number);
-        if KINDS.into_iter().any(is_old) || number_of(&name, "index").is_some() {
-            folder.remove(&name)?;
+        let is_unlisted = number_of(&name, "settled").is_some_and(|number| {
+            number < state.next_settled && !state.settled.iter().any(|file| file.number == number)
+        });
+        if KINDS.into_iter().any(is_old) || number_of(&name, "index").is_some() || is_unlisted {
+            drop(folder.remove(&name));
         }
     }
-    Ok(())
 }
 
 /// What was found of the states in a folder.

@@ -212,6 +212,15 @@ impl Topics {
         all
     }
 
+    /// Id, earliest offset and end of each partition, by id.
+    pub(crate) fn bounds(&self) -> Vec<(u32, u64, u64)> {
+        let bounds = |partition: Arc<Partition>| {
+            let shown = partition.shown();
+            (partition.id, shown.earliest, shown.end)
+        };
+        self.partitions().into_iter().map(bounds).collect()
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {
         self.by_name.values()
     }

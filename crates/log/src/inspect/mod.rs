@@ -170,6 +170,7 @@ fn end_of(folder: &Folder, found: &Found) -> Result<Journal, LogError> {
         epoch: recovered.epoch,
         salt: recovered.salt,
         pool: Vec::new(),
+        syncs: Arc::default(),
     })
 }
 

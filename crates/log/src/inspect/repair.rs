@@ -256,7 +256,8 @@ impl Repair<'_> {
                 *file = *changed;
             }
         }
-        state::store(&self.folder, loaded.highest + 1, &state)?;
+        let number = loaded.highest + 1;
+        state::store(&self.folder, number, &state)?;
         for file in &self.changed {
             self.write_changed_header(file)?;
         }
@@ -267,6 +268,7 @@ impl Repair<'_> {
             self.folder.sync_dir()?;
             self.kept.push(kept);
         }
+        state::clean(&self.folder, number, &state);
         Ok(())
     }
 

@@ -110,6 +110,7 @@ impl Shared {
             salt: self.salt,
             first_sequence: segment.first_sequence,
             epoch: self.epoch,
+            length: segment.length,
         });
         let positions = [0, segment::COPY as u64];
         let bad = positions.into_iter().zip(copies).filter(|(_, copy)| *copy != Some(right));

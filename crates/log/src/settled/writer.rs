@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhara_world::disk::{Disk, File, OpenMode};
+use dhara_world::disk::{Disk, File};
 
 use super::index::{IndexBuilder, index_crc};
 use super::{Class, HEADER, SettledFile, Stretch};
@@ -49,8 +49,8 @@ impl SettledWriter {
         ends_before: Vec<(u32, u64)>,
     ) -> Result<Self, LogError> {
         let name = temporary(number);
-        let file = folder.open(&name, OpenMode::OrCreate)?;
-        let writer = Self {
+        let file = folder.create(&name)?;
+        Ok(Self {
             disk: Arc::clone(&folder.disk),
             dir: folder.dir.clone(),
             file,
@@ -65,10 +65,7 @@ impl SettledWriter {
             end: HEADER,
             failed: None,
             is_named: false,
-        };
-        let emptied = writer.file.set_len(0);
-        emptied.map_err(|error| LogError::io("emptying", &folder.path(&name), error))?;
-        Ok(writer)
+        })
     }
 
     /// Adds a whole frame with its padding. Frames come in the order of their partitions' ids, and
