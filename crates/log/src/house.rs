@@ -80,8 +80,8 @@ impl Shared {
             return Ok(());
         }
         let base = journal.next_sequence;
-        let mut frames = journal.frames(frame::HEADER, Kind::Mark);
-        if frames.buffer.is_empty() {
+        let mut frames = journal.frames(Kind::Mark);
+        if frames.len() == 0 {
             frames.push(Header { base, ..Header::plain(Kind::Mark) }, &[]);
         }
         journal.write(frames, true).map(drop).map_err(|error| self.write_failed(journal, error))

@@ -39,6 +39,7 @@ mod committer;
 mod config;
 mod error;
 mod frame;
+mod gather;
 mod groups;
 mod house;
 pub mod inspect;

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::LogError;
 use crate::batch::{RecordBatch, Retained};
-use crate::commit::arrival;
 use crate::frame::{self, HEADER, Header};
+use crate::gather::arrival;
 use crate::keys::{KeyOffsets, hash_key, insert_keys};
 use crate::partition::{Partition, Stretch};
 use crate::sabotage::Sabotage;

@@ -130,8 +130,8 @@ impl Shared {
 
     fn put_open(&self, journal: &mut Journal) -> Result<(), LogError> {
         let base = journal.next_sequence;
-        let mut frames = journal.frames(frame::HEADER, Kind::Open);
-        if frames.buffer.is_empty() {
+        let mut frames = journal.frames(Kind::Open);
+        if frames.len() == 0 {
             frames.push(Header { base, ..Header::plain(Kind::Open) }, &[]);
         }
         match journal.write(frames, true) {
@@ -227,7 +227,7 @@ fn begin(
         // The epoch begins in the next segment.
         return Ok(journal);
     }
-    let frames = journal.frames(2 * frame::HEADER, Kind::Open);
+    let frames = journal.frames(Kind::Open);
     journal.write(frames, true).map_err(|error| match error {
         crate::journal::WriteError::Write(error) | crate::journal::WriteError::Sync(error) => {
             failed(error)

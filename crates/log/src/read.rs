@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::frame::HEADER;
 use crate::partition::{Partition, Shown, Stretch};
@@ -155,10 +155,7 @@ impl Shared {
                 }
                 let place = |stretch: Stretch| {
                     let pieces = tail.get(stretch.position, stretch.end());
-                    (
-                        stretch,
-                        pieces.map_or(Source::Journal, |pieces| Source::Memory(small(pieces))),
-                    )
+                    (stretch, pieces.map_or(Source::Journal, Source::Memory))
                 };
                 return Ok(Plan { stretches: found.into_iter().map(place).collect(), end });
             }
@@ -336,7 +333,7 @@ impl Shared {
                 loaded => loaded?,
             }
         }
-        Ok(batches.found)
+        apart(batches.found)
     }
 
     /// Reads stretches that lie one after another in one file.
@@ -418,14 +415,19 @@ impl Batches {
     }
 }
 
-/// Few bytes are copied: a slow reader that holds them would hold the memory of a whole commit.
-fn small(pieces: Vec<Bytes>) -> Vec<Bytes> {
-    const FEW: usize = 4096;
-    let copy = |piece: Bytes| match piece.len() {
-        ..FEW => Bytes::copy_from_slice(&piece),
-        _ => piece,
-    };
-    pieces.into_iter().map(copy).collect()
+/// Few bytes are copied: a slow reader that holds them would hold the memory of much more.
+fn apart(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, LogError> {
+    const FEW: usize = 64 << 10;
+    let total = batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+    if total > FEW {
+        return Ok(batches);
+    }
+    let mut copied = BytesMut::with_capacity(total);
+    batches.iter().for_each(|batch| copied.extend_from_slice(batch.bytes()));
+    let mut copied = copied.freeze();
+    let part =
+        |batch: &RecordBatch| RecordBatch::parse_trusted(copied.split_to(batch.bytes().len()));
+    batches.iter().map(part).collect()
 }
 
 fn missing(partition: &Partition, offset: u64, next: u64) -> LogError {
