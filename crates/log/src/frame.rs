@@ -189,7 +189,7 @@ impl Header {
     }
 }
 
-fn header_crc(salt: u64, rest: &[u8]) -> u32 {
+pub(crate) fn header_crc(salt: u64, rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), rest)
 }
 

@@ -172,10 +172,7 @@ impl Shared {
     }
 }
 
-fn position(
-    topics: &Topics,
-    offset: GroupOffset,
-) -> Result<(Arc<Partition>, Position), LogError> {
+fn position(topics: &Topics, offset: GroupOffset) -> Result<(Arc<Partition>, Position), LogError> {
     offset.check()?;
     let partition = Arc::clone(topics.find(&offset.partition)?);
     let committed = Committed { offset: offset.offset, metadata: offset.metadata };

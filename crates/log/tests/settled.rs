@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dhara_log::batch::BatchBuilder;
-use dhara_log::{Append, GroupOffset, Log, LogError, NewTopic, Options, TopicConfig, TopicPartition};
+use dhara_log::{
+    Append, GroupOffset, Log, LogError, NewTopic, Options, TopicConfig, TopicPartition,
+};
 use dhara_world::disk::SimDisk;
 use dhara_world::{Clock, Timestamp};
 use support::{append, batch, read_from};
