@@ -100,6 +100,8 @@ fn options() -> Options {
         max_unsettled_bytes: 16 * SEGMENT,
         tail_bytes: 0,
         max_append_bytes: 1 << 20,
+        max_key_bytes: 1 << 20,
+        max_producers: 100,
         clock: Clock::manual(Timestamp::from_millis(1_000_000)),
         salt: Some(SALT),
         ..Options::default()
