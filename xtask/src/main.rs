@@ -1,7 +1,8 @@
-//! The project's own chores: `cargo xtask test`, `cargo xtask bench` and `cargo xtask torture`.
+//! The project's own chores: `cargo xtask test`, `bench`, `torture` and `fuzz`.
 
 mod bench;
 mod command;
+mod fuzz;
 mod layers;
 mod licences;
 mod runs;
@@ -29,6 +30,9 @@ The project's own chores.
 
   cargo xtask torture power-cut|kill [--times N] [--seed S] ...
       Cuts the log off under load, and checks what it left.
+
+  cargo xtask fuzz [TARGET] [--runs N] [--seconds N]
+      Feeds the readers of the log's files with bytes that nobody wrote.
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(&rest),
         Some("bench") => bench::run(&rest).map(|()| ExitCode::SUCCESS),
         Some("torture") => torture::run(&rest).map(|()| ExitCode::SUCCESS),
+        Some("fuzz") => fuzz::run(&rest).map(|()| ExitCode::SUCCESS),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

@@ -25,12 +25,17 @@ pub(crate) const COUNTS: &[Count] = &[
     count("DHARA_FLIPS", 10_000, 200_000, "bits flipped in a log's files, and files cut off"),
     POWER_CUTS,
     LOG_KILLS,
+    count("DHARA_SCHEDULES", 2_000, 20_000, "orders in which the log's threads take their steps"),
+    FUZZ_TARGET_SECONDS,
     count("DHARA_FUZZ_SECONDS", 2, 60, "seconds that each decoder is fed random bytes"),
     count("DHARA_RACES", 1, 20, "races of many orders for few items"),
     count("DHARA_CONFORMANCE_RUNS", 1, 20, "runs of the conformance suite over each back end"),
     count("PROPTEST_CASES", 128, 4_096, "cases of each property"),
 ];
 
+/// Seconds of `cargo xtask fuzz`.
+pub(crate) const FUZZ_TARGET_SECONDS: Count =
+    count("DHARA_FUZZ_TARGET_SECONDS", 20, 300, "seconds that libFuzzer has for each target");
 /// Power cuts of `cargo xtask torture`.
 pub(crate) const POWER_CUTS: Count =
     count("DHARA_POWER_CUTS", 20, 200, "file systems shut down under the log's load");
@@ -67,7 +72,7 @@ mod tests {
     fn a_test_reads_each_count() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let sources: String = [root.join("apps"), root.join("crates")].map(text_under).concat();
-        let by_chores = [POWER_CUTS.variable, LOG_KILLS.variable];
+        let by_chores = [&POWER_CUTS, &LOG_KILLS, &FUZZ_TARGET_SECONDS].map(|count| count.variable);
         for Count { variable, .. } in COUNTS.iter().filter(|c| !by_chores.contains(&c.variable)) {
             // Proptest reads its own.
             let reader = if *variable == "PROPTEST_CASES" { "proptest! {" } else { variable };

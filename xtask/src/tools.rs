@@ -82,6 +82,27 @@ pub(crate) fn component(subcommand: &str, component: &str) -> Outcome {
     works(Path::new(".")).map(|_| ()).map_err(|_| wanted)
 }
 
+/// Makes sure that there is a nightly toolchain, which is for the user to choose and to install.
+pub(crate) fn has_nightly() -> Outcome {
+    let version = command::read(Command::new("rustup").args(["run", "nightly", "rustc", "-V"]));
+    version.map(drop).map_err(|_| {
+        "there is no nightly toolchain: rustup toolchain install nightly --profile minimal \
+         --component miri,rust-src"
+            .to_owned()
+    })
+}
+
+/// `cargo SUBCOMMAND` of the nightly toolchain, in a folder.
+pub(crate) fn nightly(folder: &Path, subcommand: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo", subcommand]).current_dir(folder).stdin(Stdio::null());
+    // What the cargo that runs us told us of itself is not true of the other one.
+    for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs `command` and stops it when it has not ended within `limit`.
 pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     let shown = command::line(command);

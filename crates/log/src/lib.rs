@@ -39,6 +39,9 @@ mod committer;
 mod config;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod groups;
 mod house;

@@ -164,7 +164,7 @@ impl Shared {
             for batch in fetched.batches.iter().filter(|batch| !batch.is_control()) {
                 crate::keys::insert_keys(keys, self.salt, batch, 0)?;
             }
-            if fetched.next == next {
+            if fetched.next <= next {
                 return Ok(next);
             }
             next = fetched.next;

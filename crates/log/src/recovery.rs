@@ -14,7 +14,7 @@ use crate::producers::{Producers, Sequenced};
 use crate::sabotage::Sabotage;
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
 use crate::state::State;
-use crate::topics::{TopicRecord, Topics};
+use crate::topics::{MAX_PARTITIONS, TopicRecord, Topics};
 use crate::torn::{self, Torn};
 use crate::{Cut, LogError, Note, RecordBatch};
 
@@ -455,10 +455,10 @@ impl<'a> Scan<'a> {
                 Note::decode_all(body)?.into_iter().for_each(|note| self.notes.set(note));
             }
             Kind::Created if good => {
-                drop(self.topics.put(TopicRecord::decode_v1(&mut Cursor::new(body))?));
+                self.put_topic(TopicRecord::decode_v1(&mut Cursor::new(body))?)?;
             }
             Kind::Topic if good => {
-                drop(self.topics.put(TopicRecord::decode(&mut Cursor::new(body))?));
+                self.put_topic(TopicRecord::decode(&mut Cursor::new(body))?)?;
             }
             Kind::Deleted if good => {
                 let gone = self.topics.remove(Cursor::new(body).text()?);
@@ -480,6 +480,16 @@ impl<'a> Scan<'a> {
             | Kind::Close
             | Kind::Lost => {}
         }
+        Some(())
+    }
+
+    /// `None` where the log would have more partitions than it may.
+    fn put_topic(&mut self, record: TopicRecord) -> Option<()> {
+        let more = record.count() as usize;
+        let all = self.topics.count().checked_add(more)?;
+        let had = self.topics.topic(&record.name).map_or(0, |topic| topic.partitions.len());
+        (all.saturating_sub(had) <= MAX_PARTITIONS as usize).then_some(())?;
+        self.topics.put(record);
         Some(())
     }
 

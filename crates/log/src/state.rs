@@ -8,12 +8,13 @@ use bytes::BufMut;
 
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, put_list, seal_bytes};
+use crate::frame::{MOST, MOST_EPOCH};
 use crate::groups::Position;
 use crate::notes::Note;
 use crate::producers::Producers;
 use crate::segment::{Folder, file_name, number_of};
 use crate::settled::SettledFile;
-use crate::topics::TopicRecord;
+use crate::topics::{MAX_PARTITIONS, TopicRecord};
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
 /// A state is written twice, into two files: without it no topic has a name.
@@ -118,7 +119,19 @@ impl State {
             producers,
             settled,
         };
-        cursor.is_empty().then_some(state)
+        (cursor.is_empty() && state.can_be()).then_some(state)
+    }
+
+    /// Whether its numbers are such as a log can come to: nothing that counts on from them overflows,
+    /// and there are no more partitions than memory is to be taken for.
+    fn can_be(&self) -> bool {
+        let numbers = [self.first_segment, self.first_sequence, self.next_settled];
+        let ends = self.bounds.iter().map(|(_, _, end)| *end);
+        let partitions = self.topics.iter().map(|topic| u64::from(topic.count())).sum::<u64>();
+        numbers.into_iter().chain(ends).all(|number| number < MOST)
+            && self.bounds.iter().all(|(_, earliest, end)| earliest <= end)
+            && self.epoch < MOST_EPOCH
+            && partitions <= u64::from(MAX_PARTITIONS)
     }
 }
 

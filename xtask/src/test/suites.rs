@@ -2,10 +2,11 @@
 
 use super::parts::cargo_test;
 use super::{Run, tally};
-use crate::Outcome;
-use crate::runs::{Count, LOG_KILLS, POWER_CUTS};
-use crate::tools::{CHROMIUM, Tool};
+use crate::fuzz;
+use crate::runs::{Count, FUZZ_TARGET_SECONDS, LOG_KILLS, POWER_CUTS};
+use crate::tools::{self, CHROMIUM, Tool};
 use crate::torture::{self, Way};
+use crate::{Outcome, command};
 
 /// Something that runs apart from the tests.
 pub(super) struct Suite {
@@ -25,6 +26,10 @@ enum Work {
         /// What must be there; what is missing is installed where that is possible.
         needs: &'static [Tool],
     },
+    /// `cargo xtask fuzz`, which brings what it needs.
+    Fuzz(&'static Count),
+    /// Unit tests of the log under Miri, by parts of their names.
+    Miri(&'static [&'static str]),
     /// `cargo xtask torture`, which brings what it needs.
     Torture(Way, &'static Count),
 }
@@ -57,6 +62,22 @@ pub(super) const SUITES: &[Suite] = &[
         },
     },
     Suite {
+        name: "threads",
+        about: "the log's threads under a model checker",
+        work: Work::Test {
+            package: "dhara-log",
+            test: "shuttle",
+            arguments: &["--profile", "heavy", "--features", "shuttle"],
+            needs: &[],
+        },
+    },
+    Suite { name: "miri", about: "the log's pure parts under Miri", work: Work::Miri(MIRI) },
+    Suite {
+        name: "fuzz",
+        about: "the readers of the log's files fed by libFuzzer",
+        work: Work::Fuzz(&FUZZ_TARGET_SECONDS),
+    },
+    Suite {
         name: "kill",
         about: "the log killed under load",
         work: Work::Torture(Way::Kill, &LOG_KILLS),
@@ -70,6 +91,24 @@ pub(super) const SUITES: &[Suite] = &[
 
 /// What cargo is told so that the log can be given bugs.
 pub(crate) const CONTROLS: &[&str] = &["--profile", "heavy", "--features", "sabotage"];
+
+/// What Miri runs in a minute or two: parts without a disk, and tickets with their threads.
+const MIRI: &[&str] = &[
+    "ticket::",
+    "walk::",
+    "frame::",
+    "varint",
+    "keys::tests::an_empty",
+    "keys::tests::the_hash",
+    "producers::tests",
+    "settled::tests::index::ends",
+    "settled::tests::index::every",
+    "records_come_back",
+    "keys_and_values",
+    "are_refused",
+    "is_refused",
+    "are_split",
+];
 
 impl Suite {
     /// Whether the suite is this integration test.
@@ -86,12 +125,36 @@ impl Suite {
                 }
                 run_test(run, package, test, arguments)
             }
+            Work::Fuzz(count) => {
+                fuzz::bring().map_err(|why| self.left_out(&why))?;
+                let seconds = count.wanted(run.deep).to_string();
+                fuzz::run(&["--seconds", &seconds].map(str::to_owned))
+            }
+            Work::Miri(tests) => self.run_miri(run, tests),
             Work::Torture(way, count) => {
                 torture::bring(*way).map_err(|why| self.left_out(&why))?;
                 let times = count.wanted(run.deep).to_string();
                 torture::run(&[way.name(), "--times", &times].map(str::to_owned))
             }
         }
+    }
+
+    fn run_miri(&self, run: &mut Run<'_>, tests: &[&str]) -> Outcome {
+        tools::has_nightly().map_err(|why| self.left_out(&why))?;
+        let root = &run.workspace.root;
+        command::read(tools::nightly(root, "miri").arg("--version")).map_err(|_| {
+            self.left_out(
+                "the nightly toolchain has no Miri: rustup component add --toolchain nightly miri \
+                 rust-src",
+            )
+        })?;
+        let mut command = tools::nightly(root, "miri");
+        command.args(["test", "--locked", "--package", "dhara-log", "--lib", "--test", "batches"]);
+        command.arg("--target-dir").arg(run.workspace.target.join("miri"));
+        // What a proptest failed with before stands in a file, which isolation hides.
+        command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "6");
+        command.arg("--").args(tests).args(["--skip", "the_time_of"]);
+        tally::run(&mut command, &mut run.tally)
     }
 
     fn left_out(&self, why: &str) -> String {

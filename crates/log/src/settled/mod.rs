@@ -15,6 +15,8 @@ mod tests;
 pub(crate) use cache::IndexCache;
 pub(crate) use file::{HEADER, SettledFile, salt_in};
 pub(crate) use index::SettledIndex;
+#[cfg(feature = "fuzzing")]
+pub(crate) use index::index_crc;
 pub(crate) use rewrite::{reindexed, rewritten};
 pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
