@@ -250,13 +250,16 @@ impl<S: Source> Cursor<S> {
     /// Marks deliveries in hand as done. Void receipts change nothing.
     pub(super) fn ack(&mut self, receipts: &[Receipt], load: &mut Load) {
         let (mut count, mut bytes) = (0, 0);
-        for receipt in receipts.iter().filter(|receipt| receipt.epoch() == self.epoch) {
-            let size = |held: &Held| held.in_hand().then(|| held.size());
-            if let Some(size) = self.window.done_if(receipt.tag(), size) {
+        let epoch = self.epoch;
+        let valid = receipts.iter().filter(|receipt| receipt.epoch() == epoch);
+        self.window.done_all(valid.map(Receipt::tag), |held| {
+            let in_hand = held.in_hand();
+            if in_hand {
                 count += 1;
-                bytes += size;
+                bytes += held.size();
             }
-        }
+            in_hand
+        });
         if count > 0 {
             load.remove_all(count, bytes);
             let lowest = Some(self.window.lowest());
