@@ -209,6 +209,7 @@ impl MemBroker {
                 partition,
                 source: source.clone(),
                 committed: None,
+                growths: Arc::default(),
                 wakers: topic.wakers.clone(),
             }));
         }
