@@ -168,7 +168,7 @@ fn with_journal(mut file: Vec<u8>, is_sealed: bool) -> Option<SimDisk> {
     }
     let mut files = template().clone();
     let is_journal = |path: &&PathBuf| path.extension().is_some_and(|it| it == "journal");
-    let last = files.keys().filter(is_journal).next_back()?.clone();
+    let last = files.keys().rfind(is_journal)?.clone();
     files.insert(last, file);
     Some(SimDisk::holding(files))
 }
