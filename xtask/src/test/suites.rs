@@ -102,7 +102,6 @@ const MIRI: &[&str] = &[
     "keys::tests::the_hash",
     "producers::tests",
     "settled::tests::index::ends",
-    "settled::tests::index::every",
     "records_come_back",
     "keys_and_values",
     "are_refused",
