@@ -1,10 +1,6 @@
 //! Topics: made, grown, named otherwise, configured, deleted, and very many of them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on here has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on here has failed")]
 
 mod support;
 
