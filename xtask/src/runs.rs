@@ -16,7 +16,12 @@ pub(crate) struct Count {
 pub(crate) const COUNTS: &[Count] = &[
     count("DHARA_KILLS", 50, 200, "kill -9 of the shop under load, and start again"),
     count("DHARA_PAGE_RUNS", 1, 10, "times that each visit is paid to the page in a browser"),
-    count("DHARA_CRASH_POINTS", 500, 20_000, "points of a workload at which the log's disk is cut"),
+    count(
+        "DHARA_CRASH_POINTS",
+        20_000,
+        500_000,
+        "crashes in the middle of workloads, after which the log is checked",
+    ),
     count("DHARA_FLIPS", 10_000, 200_000, "bits flipped in a log's files, and files cut off"),
     POWER_CUTS,
     LOG_KILLS,

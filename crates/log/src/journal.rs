@@ -147,8 +147,7 @@ impl Journal {
         }
     }
 
-    /// Goes on in `segment`. Nothing is synced here: its header becomes durable with the first
-    /// commit in it.
+    /// Goes on in `segment`. Nothing is synced here: its header becomes durable with the next sync.
     pub(crate) fn enter(&mut self, folder: &Folder, segment: Segment) -> Result<(), LogError> {
         let file = folder.segment(segment.number)?;
         let header = SegmentHeader {
@@ -166,6 +165,8 @@ impl Journal {
         self.segment = segment;
         self.file = file;
         self.at = HEADER;
+        // A state may name this segment as the journal's first before there is a commit in it.
+        self.is_dirty = true;
         Ok(())
     }
 }

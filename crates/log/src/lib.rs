@@ -57,6 +57,10 @@ mod producers;
 mod read;
 mod recovery;
 mod retain;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+#[cfg(not(feature = "sabotage"))]
+mod sabotage;
 mod segment;
 mod settle;
 mod settled;

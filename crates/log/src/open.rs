@@ -9,17 +9,17 @@ use dhara_world::{Disk, Random};
 
 use crate::buffers::Buffers;
 use crate::codec::size;
-use crate::frame::{self, Kind};
+use crate::frame::{self, Header, Kind};
 use crate::house::House;
 use crate::journal::Journal;
 use crate::look::{Found, header_of, look, take_lock};
 use crate::recovery::Recovered;
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
-use crate::settled::IndexCache;
+use crate::settled::{Class, IndexCache};
 use crate::shared::{Queue, Shared};
 use crate::state;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::{Condvar, Mutex, RwLock, lock, read};
 use crate::tail::Tail;
 use crate::{LogError, Options};
 
@@ -49,7 +49,9 @@ pub(crate) fn open(
     }
     keep_losses(&folder, &mut found)?;
     let journal = begin(&folder, &found.recovered, &found.segments)?;
-    Ok(assemble(folder, found, journal, Some(lock), options))
+    let shared = assemble(folder, found, journal, Some(lock), options)?;
+    shared.begin_epoch()?;
+    Ok(shared)
 }
 
 /// The log that was found in a folder, and goes on as `journal` says.
@@ -59,7 +61,7 @@ pub(crate) fn assemble(
     journal: Journal,
     lock: Option<Box<dyn Lock>>,
     options: Options,
-) -> Arc<Shared> {
+) -> Result<Arc<Shared>, LogError> {
     let Found { next_settled, segments, spare, free, settled, state_number, recovered, .. } = found;
     let Recovered { topics, groups, notes, producers, salt, report, .. } = recovered;
     let measured = |segment: Segment| (segment.number, segment.length);
@@ -75,7 +77,7 @@ pub(crate) fn assemble(
         is_called: false,
         is_closed: false,
     };
-    Arc::new_cyclic(|me| Shared {
+    let shared = Arc::new_cyclic(|me| Shared {
         me: me.clone(),
         report,
         salt,
@@ -106,7 +108,52 @@ pub(crate) fn assemble(
         lock: Mutex::new(lock),
         options,
         folder,
-    })
+    });
+    shared.mark_compacted()?;
+    Ok(shared)
+}
+
+impl Shared {
+    /// Begins the epoch in the next segment where there was no room for it in the last. On a disk
+    /// that is full the next append does it.
+    fn begin_epoch(&self) -> Result<(), LogError> {
+        let mut journal = lock(&self.journal);
+        if journal.jump_from.is_none() {
+            return Ok(());
+        }
+        match self.rotate(&mut journal, 0) {
+            Ok(()) => self.put_open(&mut journal),
+            Err(LogError::Full { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_open(&self, journal: &mut Journal) -> Result<(), LogError> {
+        let base = journal.next_sequence;
+        let mut frames = journal.frames(frame::HEADER, Kind::Open);
+        if frames.buffer.is_empty() {
+            frames.push(Header { base, ..Header::plain(Kind::Open) }, &[]);
+        }
+        match journal.write(frames, true) {
+            Ok(_) => Ok(()),
+            Err(error) => match self.write_failed(journal, error) {
+                LogError::Full { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// A topic may be compacted no more and still have the gaps: whoever has records in files that
+    /// are compacted is told by the ends in the last of them.
+    fn mark_compacted(&self) -> Result<(), LogError> {
+        let settled = Arc::clone(&read(&self.settled));
+        let Some(last) = settled.files(Class::Compact).last() else { return Ok(()) };
+        let topics = read(&self.topics);
+        for (partition, _) in self.index_of(&settled, last)?.ends() {
+            topics.by_id(*partition).into_iter().for_each(|it| it.set_compacted());
+        }
+        Ok(())
+    }
 }
 
 /// The first segment of a new log.
@@ -177,7 +224,7 @@ fn begin(
     // The next frame tells that all before it is durable.
     file.sync_data().map_err(failed)?;
     if !journal.has_room(0) {
-        // The next commit leaves this segment, and jumps there.
+        // The epoch begins in the next segment.
         return Ok(journal);
     }
     let frames = journal.frames(2 * frame::HEADER, Kind::Open);

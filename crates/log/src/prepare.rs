@@ -21,7 +21,7 @@ const PIECE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) batches: Vec<(Arc<Partition>, RecordBatch)>,
-    pub(crate) offsets: Vec<Position>,
+    pub(crate) offsets: Vec<(Arc<Partition>, Position)>,
     pub(crate) notes: Vec<Note>,
     pub(crate) conditions: Vec<PreparedCondition>,
 }
@@ -47,7 +47,7 @@ impl Prepared {
         let offsets = self
             .offsets
             .iter()
-            .map(|position| 16 + position.group.len() + position.committed.metadata.len());
+            .map(|(_, position)| 16 + position.group.len() + position.committed.metadata.len());
         let notes = self
             .notes
             .iter()
@@ -172,9 +172,10 @@ impl Shared {
     }
 }
 
-fn position(topics: &Topics, offset: GroupOffset) -> Result<Position, LogError> {
+fn position(topics: &Topics, offset: GroupOffset) -> Result<(Arc<Partition>, Position), LogError> {
     offset.check()?;
-    let partition = topics.find(&offset.partition)?.id;
+    let partition = Arc::clone(topics.find(&offset.partition)?);
     let committed = Committed { offset: offset.offset, metadata: offset.metadata };
-    Ok(Position { group: offset.group, partition, committed })
+    let position = Position { group: offset.group, partition: partition.id, committed };
+    Ok((partition, position))
 }

@@ -57,13 +57,21 @@ struct Plan {
 /// The files at one moment. What was planned with them may be gone when it is read; then they are
 /// others by now.
 #[derive(Clone, Debug)]
-struct Files {
+pub(crate) struct Files {
     segments: Arc<Vec<Segment>>,
-    settled: Arc<Settled>,
+    pub(crate) settled: Arc<Settled>,
+}
+
+impl Fetched {
+    /// Whether records from `offset` on are not in it, as a compaction removed them or nobody knows.
+    fn skips(&self, offset: u64) -> bool {
+        let first = self.batches.first().map_or(self.next, RecordBatch::base_offset);
+        first > offset
+    }
 }
 
 impl Files {
-    fn are_those_of(&self, shared: &Shared) -> bool {
+    pub(crate) fn are_those_of(&self, shared: &Shared) -> bool {
         Arc::ptr_eq(&self.segments, &read(&shared.segments))
             && Arc::ptr_eq(&self.settled, &read(&shared.settled))
     }
@@ -104,17 +112,22 @@ impl Shared {
                 };
                 Ok(Fetched { batches, next, end: plan.end })
             });
-            match result {
-                Err(LogError::Damaged { .. } | LogError::Io { .. })
-                    if !files.are_those_of(self) => {}
-                // What seems to be compacted away may just have been settled.
-                Ok(fetched) if skips(&fetched, offset) && !files.are_those_of(self) => {}
-                result => return result,
+            let is_doubtful = match &result {
+                Ok(fetched) => fetched.skips(offset),
+                Err(LogError::Damaged { .. } | LogError::Io { .. }) => {
+                    check_still_there(partition, offset)?;
+                    true
+                }
+                Err(_) => false,
+            };
+            // What was settled meanwhile is missed in the files that there were before.
+            if !is_doubtful || files.are_those_of(self) {
+                return result;
             }
         }
     }
 
-    fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let segments = Arc::clone(&read(&self.segments));
         let settled = Arc::clone(&read(&self.settled));
         Files { segments, settled }
@@ -192,10 +205,11 @@ impl Shared {
     ) -> Result<Vec<(Stretch, Source)>, LogError> {
         let mut best: Vec<(Stretch, Source)> = Vec::new();
         for class in [Class::Plain, Class::Compact] {
-            let Some((held, index)) = self.file_of(settled, class, partition.id, offset)? else {
+            let Some((held, found)) =
+                self.blocks_from(settled, class, partition.id, offset, max_bytes)?
+            else {
                 continue;
             };
-            let found = index.locate(partition.id, offset, max_bytes);
             let is_earlier = match (found.first(), best.first()) {
                 (Some(found), Some((best, _))) => found.offset < best.offset,
                 (found, _) => found.is_some(),
@@ -217,6 +231,27 @@ impl Shared {
             }
         }
         Ok(end)
+    }
+
+    /// The blocks that hold `offset` and what follows in the first file of a class that has some. A
+    /// file of which a compaction removed all records of the partition still tells their end.
+    pub(crate) fn blocks_from<'a>(
+        &self,
+        settled: &'a Settled,
+        class: Class,
+        partition: u32,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<(&'a Held, Vec<Stretch>)>, LogError> {
+        let mut from = offset;
+        while let Some((held, index)) = self.file_of(settled, class, partition, from)? {
+            let found = index.locate(partition, offset, max_bytes);
+            if !found.is_empty() {
+                return Ok(Some((held, found)));
+            }
+            from = index.end_of(partition);
+        }
+        Ok(None)
     }
 
     /// The first file of a class with records of a partition from `offset` on. The ends only rise from
@@ -383,12 +418,6 @@ impl Batches {
     }
 }
 
-/// Whether what was asked for is not among what was found.
-fn skips(fetched: &Fetched, offset: u64) -> bool {
-    let first = fetched.batches.first().map_or(fetched.next, RecordBatch::base_offset);
-    first > offset
-}
-
 /// Few bytes are copied: a slow reader that holds them would hold the memory of a whole commit.
 fn small(pieces: Vec<Bytes>) -> Vec<Bytes> {
     const FEW: usize = 4096;
@@ -402,6 +431,14 @@ fn small(pieces: Vec<Bytes>) -> Vec<Bytes> {
 fn missing(partition: &Partition, offset: u64, next: u64) -> LogError {
     let what = "its frames are missing from the log".to_owned();
     LogError::Damaged { partition: partition.name.clone(), offset, next, what }
+}
+
+/// What was deleted or has expired meanwhile is not damaged.
+fn check_still_there(partition: &Partition, offset: u64) -> Result<(), LogError> {
+    if partition.is_deleted() {
+        return Err(LogError::Unknown { partition: partition.name.clone() });
+    }
+    check_range(partition, &partition.shown(), offset)
 }
 
 fn check_range(partition: &Partition, shown: &Shown, offset: u64) -> Result<(), LogError> {

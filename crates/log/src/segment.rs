@@ -12,6 +12,7 @@ use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::frame;
 use crate::journal::SENTINEL;
 use crate::names::SyncedOnce;
+use crate::sabotage::Sabotage;
 use crate::sync::{Mutex, lock};
 
 /// Bytes of a segment before its first frame.
@@ -177,6 +178,9 @@ impl Folder {
     }
 
     pub(crate) fn sync_dir(&self) -> Result<(), LogError> {
+        if Sabotage::FolderNotSynced.is_on() {
+            return Ok(());
+        }
         let synced = self.disk.sync_dir(&self.dir);
         synced.map_err(|error| LogError::io("syncing the folder", &self.dir, error))
     }

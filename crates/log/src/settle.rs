@@ -10,6 +10,8 @@ use crate::LogError;
 use crate::batch::MAX_TIMESTAMP_AT;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::partition::{Partition, Stretch};
+use crate::producers::Producers;
+use crate::sabotage::Sabotage;
 use crate::segment::{Segment, file_name, read_full};
 use crate::settled::{Class, Settled, SettledFile, SettledWriter};
 use crate::shared::Shared;
@@ -243,12 +245,14 @@ impl Shared {
             house.state_number += 1;
             house.state_number
         };
-        state::store(&self.folder, number, &state).map_err(|not_stored| {
-            if !not_stored.may_be_found {
-                self.drop_unlisted(new);
-            }
-            not_stored.error
-        })?;
+        if !Sabotage::JournalUsedTooSoon.is_on() {
+            state::store(&self.folder, number, &state).map_err(|not_stored| {
+                if !not_stored.may_be_found {
+                    self.drop_unlisted(new);
+                }
+                not_stored.error
+            })?;
+        }
         *write(&self.settled) = Arc::new(settled);
         state::clean(&self.folder, number, &state);
         Ok(())
@@ -284,7 +288,10 @@ impl Shared {
             bounds: topics.bounds(),
             positions: read(&self.groups).positions(),
             notes: read(&self.notes).all(),
-            producers: read(&self.producers).clone(),
+            producers: match Sabotage::ProducersForgotten.is_on() {
+                true => Producers::new(self.options.max_producers),
+                false => read(&self.producers).clone(),
+            },
             settled: settled.all().map(|held| held.file).collect(),
         }
     }

@@ -81,6 +81,8 @@ pub(crate) struct Queue {
     pub(crate) is_urgent: bool,
     /// Whether the committer's thread sleeps.
     pub(crate) is_idle: bool,
+    /// Whether it wakes by itself, in time for a mark.
+    pub(crate) has_alarm: bool,
     /// When what was written and not synced has to be.
     pub(crate) sync_due: Option<Timestamp>,
     pub(crate) is_closed: bool,
@@ -94,6 +96,7 @@ impl Queue {
             bytes: 0,
             is_urgent: false,
             is_idle: false,
+            has_alarm: false,
             sync_due: None,
             is_closed: false,
         }

@@ -11,6 +11,7 @@ use crate::Outcome;
 use crate::runs::COUNTS;
 use crate::workspace::Workspace;
 use parts::PARTS;
+pub(crate) use suites::CONTROLS;
 use suites::SUITES;
 use tally::Tally;
 

@@ -20,6 +20,8 @@ enum Work {
         /// The package that has the test, and the test's target.
         package: &'static str,
         test: &'static str,
+        /// What cargo is told besides: a profile, a feature.
+        arguments: &'static [&'static str],
         /// What must be there; what is missing is installed where that is possible.
         needs: &'static [Tool],
     },
@@ -32,7 +34,27 @@ pub(super) const SUITES: &[Suite] = &[
     Suite {
         name: "page",
         about: "the shop's page in a real Chromium",
-        work: Work::Test { package: "shop", test: "page", needs: &[CHROMIUM] },
+        work: Work::Test { package: "shop", test: "page", arguments: &[], needs: &[CHROMIUM] },
+    },
+    Suite {
+        name: "crash",
+        about: "the log after a crash at every moment of random workloads",
+        work: Work::Test {
+            package: "dhara-log",
+            test: "crash",
+            arguments: &["--profile", "heavy"],
+            needs: &[],
+        },
+    },
+    Suite {
+        name: "controls",
+        about: "bugs that the log is given on purpose, each of which has to be found",
+        work: Work::Test {
+            package: "dhara-log",
+            test: "sabotage",
+            arguments: CONTROLS,
+            needs: &[],
+        },
     },
     Suite {
         name: "kill",
@@ -46,6 +68,9 @@ pub(super) const SUITES: &[Suite] = &[
     },
 ];
 
+/// What cargo is told so that the log can be given bugs.
+pub(crate) const CONTROLS: &[&str] = &["--profile", "heavy", "--features", "sabotage"];
+
 impl Suite {
     /// Whether the suite is this integration test.
     pub(super) fn is_test(&self, target: &str) -> bool {
@@ -55,7 +80,12 @@ impl Suite {
     /// Runs the suite. One whose needs cannot be met has failed: nobody should think that it ran.
     pub(super) fn run(&self, run: &mut Run<'_>) -> Outcome {
         match &self.work {
-            Work::Test { package, test, needs } => self.run_test(run, package, test, needs),
+            Work::Test { package, test, arguments, needs } => {
+                for tool in *needs {
+                    tool.bring().map_err(|why| self.left_out(&why))?;
+                }
+                run_test(run, package, test, arguments)
+            }
             Work::Torture(way, count) => {
                 torture::bring(*way).map_err(|why| self.left_out(&why))?;
                 let times = count.wanted(run.deep).to_string();
@@ -64,21 +94,18 @@ impl Suite {
         }
     }
 
-    fn run_test(&self, run: &mut Run<'_>, package: &str, test: &str, needs: &[Tool]) -> Outcome {
-        if !run.workspace.package(package)?.targets_of("test").any(|target| target.name == test) {
-            return Err(format!(
-                "did not run: {package} has no test `{test}`; the list of suites is out of date"
-            ));
-        }
-        for tool in needs {
-            tool.bring().map_err(|why| self.left_out(&why))?;
-        }
-        let mut command = cargo_test(run);
-        command.args(["--package", package, "--test", test]);
-        tally::run(&mut command, &mut run.tally)
-    }
-
     fn left_out(&self, why: &str) -> String {
         format!("did not run: {why}, or leave the suite out with `--without {}`", self.name)
     }
+}
+
+fn run_test(run: &mut Run<'_>, package: &str, test: &str, arguments: &[&str]) -> Outcome {
+    if !run.workspace.package(package)?.targets_of("test").any(|target| target.name == test) {
+        return Err(format!(
+            "did not run: {package} has no test `{test}`; the list of suites is out of date"
+        ));
+    }
+    let mut command = cargo_test(run);
+    command.args(["--package", package, "--test", test]).args(arguments);
+    tally::run(&mut command, &mut run.tally)
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::command::{self, cargo};
+use crate::test::CONTROLS;
 use crate::tools::{self, MKFS_EXT4, MKFS_XFS, MOUNT, UNSHARE, XFS_IO};
 use crate::workspace::{Workspace, cache, sweep};
 use ground::Ground;
@@ -29,6 +30,12 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         print!("{}", options::HELP);
         return Ok(());
+    }
+    if arguments == ["controls"] {
+        let workspace = Workspace::load()?;
+        let mut command = cargo(&workspace.root);
+        command.args(["test", "--locked", "--package=dhara-log", "--test=sabotage"]);
+        return command::run(command.args(CONTROLS).args(["--", "--nocapture"]));
     }
     let options = Options::read(arguments)?;
     if options.way == Way::PowerCut && std::env::var_os(INSIDE).is_none() {

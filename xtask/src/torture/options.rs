@@ -10,6 +10,10 @@ cargo xtask torture power-cut|kill [--times N] [--seed S] [--fs ext4|xfs] [--bug
   power-cut   the file system under the log is shut down under load, and mounted again
   kill        the process that has the log open is killed under load
 
+cargo xtask torture controls
+
+  The log is given bugs on purpose, one after another, and the tests of crashes have to find each.
+
 --times N     how often (20)
 --seed S      what follows from chance follows from this number
 --fs NAME     the file system of `power-cut`; without it the two take turns
@@ -59,7 +63,7 @@ impl Options {
         let way = match arguments.next() {
             Some("power-cut") => Way::PowerCut,
             Some("kill") => Way::Kill,
-            _ => return Err(format!("say how: `power-cut` or `kill`\n\n{HELP}")),
+            _ => return Err(format!("say how: `power-cut`, `kill` or `controls`\n\n{HELP}")),
         };
         let mut options = Options { way, times: 20, seed: now(), file_system: None, bug: None };
         while let Some(option) = arguments.next() {

@@ -52,7 +52,7 @@ impl Inspection {
         let Some(mut found) = look(&folder, &options)? else { return Err(not_a_log(dir)) };
         let torn = std::mem::take(&mut found.recovered.torn);
         let journal = end_of(&folder, &found)?;
-        let shared = assemble(folder, found, journal, lock, options);
+        let shared = assemble(folder, found, journal, lock, options)?;
         crate::sync::lock(&shared.queue).is_closed = true;
         Ok(Self { log: Log { shared }, torn })
     }

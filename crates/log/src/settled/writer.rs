@@ -9,6 +9,7 @@ use super::index::{IndexBuilder, index_crc};
 use super::{Class, HEADER, SettledFile, Stretch};
 use crate::LogError;
 use crate::frame::Header;
+use crate::sabotage::Sabotage;
 use crate::segment::{Folder, file_name};
 
 const PIECE: usize = 1 << 20;
@@ -122,7 +123,9 @@ impl SettledWriter {
         let (from, to) = (self.path(&temporary(self.number)), self.path(&file.name()));
         let failed = |error| LogError::io("writing", &from, error);
         self.file.write_all_at(&file.header(self.salt), 0).map_err(failed)?;
-        self.file.sync_data().map_err(failed)?;
+        if !Sabotage::StateBeforeFile.is_on() {
+            self.file.sync_data().map_err(failed)?;
+        }
         self.disk
             .rename(&from, &to)
             .map_err(|error| LogError::io("naming the settled file", &to, error))?;
