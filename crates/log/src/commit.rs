@@ -193,8 +193,8 @@ impl Shared {
             return Ok(results);
         }
         let position = frames.start;
-        let syncs = (syncs || self.is_sync_due()) && !Sabotage::AckBeforeSync.is_on();
-        match journal.write(frames, syncs) {
+        let syncs = syncs || self.is_sync_due();
+        match journal.write(frames, syncs && !Sabotage::AckBeforeSync.is_on()) {
             Ok(bytes) => {
                 // A mark is wanted after this commit, and a sync where there was none.
                 self.is_marked.store(false, Ordering::Release);
@@ -222,7 +222,7 @@ impl Shared {
         }
         // The committer sleeps where somebody else commits, and may not know of a mark or a sync
         // that is due after this commit.
-        let is_sooner = queue.sync_due.is_some_and(|due| before.is_none_or(|it| due < it));
+        let is_sooner = queue.sync_due.is_some_and(|now| before.is_none_or(|it| now < it));
         let wakes = queue.is_idle && (is_sooner || !queue.has_alarm);
         if wakes {
             queue.is_idle = false;

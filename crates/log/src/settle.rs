@@ -276,6 +276,10 @@ impl Shared {
     /// All that the log knows now.
     fn state(&self, settled: &Settled, first: &Segment, sequence: u64) -> State {
         let topics = read(&self.topics);
+        let mut bounds = topics.bounds();
+        if Sabotage::EndsForgotten.is_on() {
+            bounds.iter_mut().for_each(|(_, earliest, end)| *end = *earliest);
+        }
         State {
             salt: self.salt,
             epoch: self.epoch,
@@ -285,7 +289,7 @@ impl Shared {
             next_partition: topics.next_id(),
             next_settled: self.next_settled.load(Ordering::Relaxed),
             topics: topics.all().map(|topic| topic.record.clone()).collect(),
-            bounds: topics.bounds(),
+            bounds,
             positions: read(&self.groups).positions(),
             notes: read(&self.notes).all(),
             producers: match Sabotage::ProducersForgotten.is_on() {

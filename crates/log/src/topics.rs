@@ -10,7 +10,6 @@ use crate::codec::{Cursor, put_list, put_text};
 use crate::config::TopicConfig;
 use crate::keys::hash_key;
 use crate::partition::{Partition, TopicPartition};
-use crate::sabotage::Sabotage;
 
 /// The most partitions that one log may have.
 pub const MAX_PARTITIONS: u32 = 1 << 20;
@@ -217,8 +216,7 @@ impl Topics {
     pub(crate) fn bounds(&self) -> Vec<(u32, u64, u64)> {
         let bounds = |partition: Arc<Partition>| {
             let shown = partition.shown();
-            let end = if Sabotage::EndsForgotten.is_on() { shown.earliest } else { shown.end };
-            (partition.id, shown.earliest, end)
+            (partition.id, shown.earliest, shown.end)
         };
         self.partitions().into_iter().map(bounds).collect()
     }

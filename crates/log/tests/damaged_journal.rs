@@ -119,9 +119,8 @@ fn a_full_file_of_the_journal_without_a_good_frame_does_not_end_the_journal() {
 #[test]
 fn what_is_damaged_at_the_end_of_a_full_file_is_told_of_that_file() {
     let disk = filled(100);
-    let mut frames = all_frames(&disk, 1);
-    frames.retain(|frame| frame.file == journal(1));
-    let last = frames.last().unwrap();
+    let mut first = all_frames(&disk, 1).into_iter().filter(|frame| frame.file == journal(1));
+    let last = first.next_back().unwrap();
     for disk in [flipped(&disk, &last.file, last.from + 20), cut(&disk, 1, last.from + 20)] {
         let log = open(&disk);
         let [damage] = log.report().damage.as_slice() else { panic!("{:?}", log.report()) };

@@ -236,7 +236,7 @@ impl Work {
         let key = format!("key {}", round % 3);
         self.append_value(at("prices", 0), Some(&key), format!("price {round} {filler}"));
         self.append_value(at("short", 0), None, format!("short {round} {filler}"));
-        if round % 4 == 0 {
+        if round.is_multiple_of(4) {
             self.note(round);
         }
         match round {

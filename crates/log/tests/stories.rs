@@ -100,8 +100,10 @@ fn a_segment_that_a_state_calls_the_first_has_a_header_after_a_crash() {
     let place = Place::new();
     let log = place.open();
     make(&log, TopicConfig::default());
-    for _ in 0..4 {
-        append(&log, &orders(), &["x".repeat(2_500).as_str()]).unwrap();
+    for _ in 0..6 {
+        // The second tells that the first was synced.
+        append(&log, &orders(), &["x".repeat(1_200).as_str()]).unwrap();
+        append(&log, &orders(), &["x".repeat(1_200).as_str()]).unwrap();
         log.settle().unwrap();
     }
     refused(&log);
@@ -117,7 +119,7 @@ fn a_segment_that_a_state_calls_the_first_has_a_header_after_a_crash() {
 
 #[test]
 fn each_opening_has_a_higher_epoch_however_full_the_journal_is() {
-    for length in (2_300..2_700).step_by(8) {
+    for length in (2_300..4_600).step_by(8) {
         let place = Place::new();
         let log = place.open();
         make(&log, TopicConfig::default());
@@ -204,7 +206,7 @@ fn what_a_merge_left_out_does_not_count_for_retention_by_bytes() {
     for _ in 0..10 {
         append(&log, &orders(), &[&value]).unwrap();
     }
-    for _ in 0..4 {
+    for _ in 0..12 {
         append(&log, &TopicPartition::new("gone", 0), &["x".repeat(2_500).as_str()]).unwrap();
         log.settle().unwrap();
     }

@@ -1,11 +1,6 @@
 //! Offsets by time, and readers that lag behind.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on here has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on here has failed")]
 
 #[path = "support/codecs.rs"]
 mod codecs;
