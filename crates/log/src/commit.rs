@@ -38,8 +38,9 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// One batch and nothing else: what most appends are.
-    One(Arc<Partition>, RecordBatch),
+    /// One batch and nothing else, but for how many partitions its topic has to have: what most
+    /// appends are.
+    One(Arc<Partition>, RecordBatch, Option<u32>),
     Append(Box<Prepared>),
     Topic(Box<TopicChange>),
     /// Partitions that begin at these offsets from now on.
@@ -267,14 +268,23 @@ impl Shared {
 
     /// Makes a topic what it is now; gives the watches that have to hear of it.
     fn change_topic(&self, changed: Changed) -> Vec<crate::watch::ToWake> {
-        let name = match changed {
+        let mut to_wake = match changed {
             Changed::To(record) => {
                 write(&self.topics).put(record);
-                return Vec::new();
+                Vec::new()
             }
-            Changed::Gone(name) => name,
+            Changed::Gone(name) => self.remove_topic(&name),
         };
-        let gone = write(&self.topics).remove(&name);
+        // Whoever sees what was appended after the change sees that there was one.
+        self.topic_changes.fetch_add(1, Ordering::AcqRel);
+        let watchers = lock(&self.topic_watchers);
+        to_wake.extend(watchers.iter().filter_map(|watcher| watcher.advance()));
+        to_wake
+    }
+
+    /// Removes a topic; gives the watches of its partitions.
+    fn remove_topic(&self, name: &str) -> Vec<crate::watch::ToWake> {
+        let gone = write(&self.topics).remove(name);
         let ids: Vec<_> = gone.iter().map(|partition| partition.id).collect();
         write(&self.groups).forget_partitions(&ids);
         let mut producers = write(&self.producers);

@@ -45,7 +45,8 @@ impl Commit<'_> {
 
     pub(crate) fn take(&mut self, work: Work) -> Outcome {
         match work {
-            Work::One(partition, batch) => {
+            Work::One(partition, batch, siblings) => {
+                siblings.map_or(Ok(()), |count| partition.check_siblings(count))?;
                 self.producers.begin();
                 let admitted = self.admit(&partition, &batch)?;
                 Ok(match admitted {
@@ -221,6 +222,7 @@ impl PreparedCondition {
                 Err(LogError::Conflict { partition, expected: *expected, actual })
             }
             Self::Key(partition, key, expected) => partition.check_key(*key, *expected),
+            Self::Partitions(partition, expected) => partition.check_siblings(*expected),
             Self::Note(name, expected) => {
                 let notes = read(&shared.notes);
                 if notes.get(name) == expected.as_ref() {

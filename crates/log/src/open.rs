@@ -104,6 +104,8 @@ pub(crate) fn assemble(
         house: Mutex::new(house),
         house_changed: Condvar::new(),
         watches: Mutex::default(),
+        topic_changes: AtomicU64::new(0),
+        topic_watchers: Mutex::default(),
         failure: OnceLock::new(),
         lock: Mutex::new(lock),
         options,

@@ -19,7 +19,7 @@ use crate::sync::{Condvar, Mutex, RwLock, lock};
 use crate::tail::Tail;
 use crate::ticket::Completer;
 use crate::topics::Topics;
-use crate::watch::WatchEnd;
+use crate::watch::{WatchEnd, Watcher};
 use crate::{Damage, LogError, OpenReport, Options, Ticket};
 
 /// How many damaged places are remembered: more tell nobody more.
@@ -66,6 +66,9 @@ pub(crate) struct Shared {
     pub(crate) house: Mutex<House>,
     pub(crate) house_changed: Condvar,
     pub(crate) watches: Mutex<Vec<WatchEnd>>,
+    /// Counts the changes of topics since the log was opened.
+    pub(crate) topic_changes: AtomicU64,
+    pub(crate) topic_watchers: Mutex<Vec<Watcher>>,
     pub(crate) failure: OnceLock<LogError>,
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
 }

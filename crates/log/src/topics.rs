@@ -133,7 +133,8 @@ impl Topics {
     /// the partitions that it did not have before.
     pub(crate) fn put(&mut self, record: TopicRecord) -> Vec<Arc<Partition>> {
         let old = self.by_name.remove(&record.name);
-        let mut partitions = Vec::with_capacity(record.count() as usize);
+        let count = record.count();
+        let mut partitions = Vec::with_capacity(count as usize);
         let mut new = Vec::new();
         let ids = record.ids.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
         for (number, id) in (0..).zip(ids) {
@@ -143,6 +144,7 @@ impl Topics {
                 new.push(Arc::clone(&partition));
                 partition
             });
+            partition.set_siblings(count);
             partition.set_sync(record.config.sync);
             if record.config.compact {
                 partition.set_compacted();
