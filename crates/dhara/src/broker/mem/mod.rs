@@ -210,6 +210,7 @@ impl MemBroker {
                 partition,
                 source: source.clone(),
                 committed: None,
+                growths: Arc::default(),
                 wakers: topic.wakers.clone(),
             }));
         }
