@@ -13,9 +13,18 @@ use dhara::broker::{
 use dhara::world::{Clock, Random, Timestamp, World};
 use dhara_world::disk::SimDisk;
 
+/// How often something is repeated that differs from time to time.
+pub(crate) fn runs(usual: u64) -> u64 {
+    std::env::var("DHARA_GROWTH_RUNS").ok().and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
 /// A world whose disk is in memory.
 pub(crate) fn world(seed: u64) -> World {
-    World::new(Clock::system(), Random::from_seed(seed), Arc::new(SimDisk::new()))
+    world_on(SimDisk::new(), seed)
+}
+
+pub(crate) fn world_on(disk: SimDisk, seed: u64) -> World {
+    World::new(Clock::system(), Random::from_seed(seed), Arc::new(disk))
 }
 
 pub(crate) async fn open(world: &World) -> Arc<FileBroker> {
@@ -113,7 +122,7 @@ pub(crate) struct InHand {
 }
 
 impl InHand {
-    fn of(delivery: Delivery) -> Self {
+    pub(crate) fn of(delivery: Delivery) -> Self {
         let key = String::from_utf8_lossy(delivery.key.as_ref().unwrap()).into_owned();
         let number = String::from_utf8_lossy(&delivery.body).parse().unwrap();
         Self {
@@ -167,7 +176,8 @@ impl Reader {
                 for delivery in deliveries.into_iter().map(InHand::of) {
                     let owned = TopicPartition { topic: orders(), partition: delivery.partition };
                     assert!(self.assigned.contains(&owned), "{owned} came before it was assigned");
-                    check_order(&delivery, published, done);
+                    assert_eq!(published.keys[&delivery.key][delivery.number], delivery.partition);
+                    check_order(delivery.key, delivery.number, published, done);
                     self.in_hand.push(delivery);
                 }
             }
@@ -198,20 +208,18 @@ impl Reader {
 
 /// Whatever was published of the key before is done where it lies in another partition, and was given
 /// where it lies in the same.
-fn check_order(delivery: &InHand, published: &Published, done: &mut Done) {
-    let (key, number) = (delivery.key, delivery.number);
+pub(crate) fn check_order(key: usize, number: usize, published: &Published, done: &mut Done) {
     let partitions = &published.keys[&key];
-    assert_eq!(partitions[number], delivery.partition);
+    let own = partitions[number];
     for (earlier, partition) in partitions[..number].iter().enumerate() {
-        let is_fine = match *partition == delivery.partition {
+        let is_fine = match *partition == own {
             true => done.given.contains(&(key, earlier)),
             false => done.acked.contains(&(key, earlier)),
         };
         assert!(
             is_fine,
-            "event {number} of key {key} came from partition {} before {earlier} was done in \
-             partition {partition}: {partitions:?}",
-            delivery.partition
+            "event {number} of key {key} came from partition {own} before {earlier} was done in \
+             partition {partition}: {partitions:?}"
         );
     }
     done.given.insert((key, number));

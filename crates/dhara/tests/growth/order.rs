@@ -1,14 +1,16 @@
 //! Events of one key keep their order whatever happens while topics grow.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dhara::broker::file::FileBroker;
-use dhara::broker::{Broker, Start, Subscribe};
+use dhara::broker::{Broker, Signal, Start, Subscribe};
 use dhara::world::{Random, World};
+use dhara_world::disk::SimDisk;
 
 use crate::kit::{
-    Done, Published, Reader, declare, finish, grow_beside, open, orders, publish, world,
+    Done, InHand, Published, Reader, check_order, declare, finish, grow_beside, open, orders,
+    publish, world, world_on,
 };
 
 const SHORT: Duration = Duration::from_millis(3);
@@ -16,6 +18,7 @@ const SHORT: Duration = Duration::from_millis(3);
 /// One run: a broker that is opened again and again, a group with some members, and what is known.
 struct Run {
     world: World,
+    disk: SimDisk,
     random: Random,
     broker: Arc<FileBroker>,
     partitions: u32,
@@ -26,7 +29,8 @@ struct Run {
 
 impl Run {
     async fn new(seed: u64) -> Self {
-        let world = world(seed);
+        let disk = SimDisk::new();
+        let world = world_on(disk.clone(), seed);
         let random = Random::from_seed(seed);
         let broker = open(&world).await;
         let partitions = 1 + random.below(4) as u32;
@@ -35,7 +39,7 @@ impl Run {
         let request = Subscribe::alone([orders()], Start::Earliest);
         let alone = (vec![Reader::join(&broker, request).await], Done::default());
         let published = Published::default();
-        Self { world, random, broker, partitions, published, group, alone }
+        Self { world, disk, random, broker, partitions, published, group, alone }
     }
 
     async fn publish(&mut self) {
@@ -84,16 +88,18 @@ impl Run {
 
     /// What was not acked comes again; who reads alone begins anew.
     async fn restart(&mut self) {
-        self.group.0.clear();
-        self.alone = (Vec::new(), Done::default());
+        // The process is killed: the next one finds the disk as it was then.
+        let disk = SimDisk::holding(self.disk.contents());
         if self.random.below(2) == 0 {
+            self.group.0.clear();
             self.broker.close().await.unwrap();
+        } else {
+            self.group.0.clear();
+            self.world = world_on(disk.clone(), self.random.next_u64());
+            self.disk = disk;
         }
-        // The last holder of the log closes it.
-        let Self { broker, world, .. } = self;
-        let closing = broker.close();
-        closing.await.ok();
-        self.broker = open(world).await;
+        self.alone = (Vec::new(), Done::default());
+        self.broker = open(&self.world).await;
         let request = Subscribe::alone([orders()], Start::Earliest);
         self.alone.0.push(Reader::join(&self.broker, request).await);
         self.group.0.push(Reader::of_group(&self.broker, "g").await);
@@ -119,49 +125,87 @@ impl Run {
 
 #[tokio::test]
 async fn events_of_one_key_keep_their_order_over_growths_rebalances_and_restarts() {
-    let runs = std::env::var("DHARA_GROWTH_RUNS").ok().and_then(|it| it.parse().ok()).unwrap_or(25);
-    for seed in 0..runs {
+    for seed in 0..crate::kit::runs(25) {
         println!("seed {seed}");
         Run::new(seed).await.go().await;
     }
 }
 
-/// Each publisher has a key of its own and waits for each answer; the topic grows beside them.
+/// What a group was given and did, in order.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Given(usize, usize),
+    Acked(usize, usize),
+}
+
+/// Acks everything, a little later than it comes, and notes it.
+async fn read_along(broker: Arc<FileBroker>, steps: Arc<Mutex<Vec<Step>>>, count: usize) {
+    let reader = broker.subscribe(Subscribe::group("g", [orders()])).await.unwrap();
+    let acked = |steps: &[Step]| steps.iter().filter(|it| matches!(it, Step::Acked(..))).count();
+    while acked(&steps.lock().unwrap()) < count {
+        let next = tokio::time::timeout(Duration::from_millis(100), reader.next()).await;
+        let Ok(signal) = next else { continue };
+        match signal.unwrap() {
+            Signal::Deliveries(deliveries) => {
+                let all: Vec<InHand> = deliveries.into_iter().map(InHand::of).collect();
+                let given = all.iter().map(|it| Step::Given(it.key, it.number));
+                steps.lock().unwrap().extend(given);
+                tokio::task::yield_now().await;
+                let done = all.iter().map(|it| Step::Acked(it.key, it.number));
+                steps.lock().unwrap().extend(done);
+                reader.ack(all.into_iter().map(|it| it.receipt).collect()).await.unwrap();
+            }
+            Signal::Revoked(partitions) => reader.release(&partitions).await.unwrap(),
+            _ => {}
+        }
+    }
+}
+
+/// Each publisher has a key of its own and waits for each answer; the topic grows beside them, and is
+/// read as they go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn publishers_that_race_with_a_growth_publish_nothing_behind_it() {
-    const EACH: usize = 120;
-    let broker = open(&world(1)).await;
-    declare(&broker, 2).await;
-    let publishers: Vec<_> = (0..8_usize)
-        .map(|key| {
-            let broker = broker.clone();
-            tokio::spawn(async move {
-                let mut partitions = Vec::new();
-                for number in 0..EACH {
-                    partitions.push(publish(&broker, key, number).await.partition);
-                }
-                (key, partitions)
+async fn publishers_and_readers_that_race_with_a_growth_keep_each_keys_order() {
+    const EACH: usize = 150;
+    const KEYS: usize = 8;
+    for round in 0..crate::kit::runs(4) {
+        let broker = open(&world(round)).await;
+        declare(&broker, 2).await;
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let readers: Vec<_> = (0..2)
+            .map(|_| tokio::spawn(read_along(broker.clone(), steps.clone(), EACH * KEYS)))
+            .collect();
+        let publishers: Vec<_> = (0..KEYS)
+            .map(|key| {
+                let broker = broker.clone();
+                tokio::spawn(async move {
+                    let mut partitions = Vec::new();
+                    for number in 0..EACH {
+                        partitions.push(publish(&broker, key, number).await.partition);
+                    }
+                    (key, partitions)
+                })
             })
-        })
-        .collect();
-    let growing = tokio::spawn({
-        let broker = broker.clone();
-        async move {
-            for total in [3, 4, 7, 8, 16, 17, 20] {
-                tokio::time::sleep(Duration::from_millis(4)).await;
-                grow_beside(&broker, total).await;
+            .collect();
+        for total in [3, 4, 7, 8, 16, 17, 20] {
+            tokio::time::sleep(Duration::from_millis(4)).await;
+            grow_beside(&broker, total).await;
+        }
+        let mut published = Published::default();
+        for publisher in publishers {
+            let (key, partitions) = publisher.await.unwrap();
+            published.keys.insert(key, partitions);
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        let moved = published.keys.values().filter(|it| it.first() != it.last()).count();
+        assert!(moved > 0, "no key moved: {published:?}");
+        let mut done = Done::default();
+        for step in &*steps.lock().unwrap() {
+            match *step {
+                Step::Given(key, number) => check_order(key, number, &published, &mut done),
+                Step::Acked(key, number) => drop(done.acked.insert((key, number))),
             }
         }
-    });
-    let mut published = Published::default();
-    for publisher in publishers {
-        let (key, partitions) = publisher.await.unwrap();
-        published.keys.insert(key, partitions);
     }
-    growing.await.unwrap();
-    let moved = published.keys.values().filter(|it| it.first() != it.last()).count();
-    assert!(moved > 0, "no key moved: {published:?}");
-    let mut done = Done::default();
-    let mut readers = [Reader::of_group(&broker, "g").await, Reader::of_group(&broker, "g").await];
-    finish(&mut readers, &published, &mut done).await;
 }

@@ -1,11 +1,15 @@
 //! The promise of a growth, step by step.
 
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use dhara::broker::{Broker, BrokerError, Start, Subscribe, TopicPartition};
+use bytes::Bytes;
+use dhara::broker::{Broker, BrokerError, Positions, Signal, Start, Subscribe, TopicPartition};
 
 use crate::kit::{
-    Done, Published, Reader, declare, grow_beside, key_that_moves, open, orders, publish, world,
+    Done, Published, Reader, declare, grow_beside, key_that_moves, message, open, orders, publish,
+    world,
 };
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -49,6 +53,51 @@ async fn a_new_partition_waits_for_the_old_one_that_its_keys_come_from_and_for_n
 }
 
 #[tokio::test]
+async fn a_growth_is_not_forgotten_for_the_next_one() {
+    let broker = open(&world(5)).await;
+    declare(&broker, 1).await;
+    let moves = |key: &usize| {
+        [(2, 1), (4, 3)].iter().all(|(count, partition)| {
+            let key = format!("key-{key}");
+            dhara::broker::partition_of(key.as_bytes(), *count) == *partition
+        })
+    };
+    let moving = (0..1000).find(moves).unwrap();
+    let (mut published, mut done) = (Published::default(), Done::default());
+    published.add(&broker, &[moving]).await;
+    let mut reader = Reader::of_group(&broker, "g").await;
+    drain(&mut reader, &published, &mut done).await;
+    // Between the growths nothing comes to the partition that the key would have been in.
+    broker.add_partitions(&orders(), 2).await.unwrap();
+    broker.add_partitions(&orders(), 4).await.unwrap();
+    published.add(&broker, &[moving]).await;
+    drain(&mut reader, &published, &mut done).await;
+    assert_eq!(reader.numbers(moving), [0]);
+    reader.ack(|_| true, &mut done).await;
+    drain(&mut reader, &published, &mut done).await;
+    assert_eq!(reader.numbers(moving), [1]);
+}
+
+#[tokio::test]
+async fn a_publish_that_waits_for_its_turn_while_the_topic_grows_goes_where_its_key_lies_then() {
+    let broker = open(&world(6)).await;
+    declare(&broker, 1).await;
+    let moving = key_that_moves((1, 2), 0, 1);
+    // As much as may be on its way at a time.
+    let mut large = message("orders", 0, 0);
+    large.body = Bytes::from(vec![0; (64 << 20) - 100]);
+    let mut first = broker.publish(large.into());
+    let mut second = broker.publish(message("orders", moving, 0).into());
+    let nothing = &mut Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut first).poll(nothing).is_pending());
+    assert!(Pin::new(&mut second).poll(nothing).is_pending());
+    grow_beside(&broker, 2).await;
+    first.await.unwrap();
+    let Positions::One(position) = second.await.unwrap() else { panic!("one message") };
+    assert_eq!((position.partition, position.offset), (1, 0));
+}
+
+#[tokio::test]
 async fn another_member_is_woken_when_the_last_old_event_is_done() {
     let broker = open(&world(2)).await;
     declare(&broker, 1).await;
@@ -67,18 +116,19 @@ async fn another_member_is_woken_when_the_last_old_event_is_done() {
         reader.assigned.contains(&TopicPartition { topic: orders(), partition: 1 })
     };
     // Whoever has the new partition waits while the other has the old event in hand.
-    let (old, new) = if newer(&one) { (&mut two, &mut one) } else { (&mut one, &mut two) };
+    let (old, new) = if newer(&one) { (&mut two, &one) } else { (&mut one, &two) };
     drain(old, &published, &mut done).await;
     assert_eq!(old.numbers(moving), [0]);
-    let mut seen = Done { given: done.given.clone(), acked: done.acked.clone() };
-    seen.acked.insert((moving, 0));
-    let waiting = new.step(Duration::from_secs(10), &published, &mut seen);
-    let acking = async {
-        tokio::time::sleep(SHORT).await;
-        old.ack(|_| true, &mut done).await;
+    let subscription = new.subscription.clone();
+    // In a task of its own, which nothing else wakes.
+    let waiting = tokio::spawn(async move { subscription.next().await });
+    tokio::time::sleep(SHORT).await;
+    old.ack(|_| true, &mut done).await;
+    let woken = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    let Signal::Deliveries(all) = woken.expect("it was not woken").unwrap().unwrap() else {
+        panic!("no deliveries")
     };
-    assert!(tokio::join!(waiting, acking).0, "it was not woken");
-    assert_eq!(new.numbers(moving), [1]);
+    assert_eq!((all[0].partition, all.len()), (1, 1));
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ use crate::world::{Task, World};
 /// of what the log itself would refuse.
 const MOST_IN_FLIGHT: usize = 64 << 20;
 
-/// How often a batch is spread anew over the partitions of topics that grow meanwhile.
+/// How often something is begun anew because a topic was changed meanwhile.
 const MOST_TRIES: u32 = 16;
 
 /// A broker over the embedded log in a folder of its own.
@@ -153,17 +153,25 @@ impl FileBroker {
         name: &Topic,
         partitions: Option<u32>,
     ) -> Result<Arc<FileTopic>, BrokerError> {
-        if let Some(topic) = self.topics.find(name) {
-            return Ok(topic);
-        }
-        check_topic(name.as_str())?;
-        let (log, text) = (self.log.clone(), name.clone());
         let count = partitions.unwrap_or(DEFAULT_PARTITIONS);
-        // It waits for a commit.
-        let making = self.world.spawn_blocking(move || log.create_topic(text.as_str(), count));
-        making.await.map_err(closed_early)?.map_err(from_log)?;
-        self.topics.find(name).ok_or_else(|| BrokerError::Unavailable {
-            what: format!("topic {name} was made and is gone again; somebody else deletes it"),
+        for _ in 0..MOST_TRIES {
+            if let Some(topic) = self.topics.find(name) {
+                return Ok(topic);
+            }
+            check_topic(name.as_str())?;
+            let (log, text) = (self.log.clone(), name.clone());
+            // It waits for a commit.
+            let making = self.world.spawn_blocking(move || log.create_topic(text.as_str(), count));
+            match making.await.map_err(closed_early)? {
+                // It may be gone again by now.
+                Ok(_) | Err(LogError::Unknown { .. } | LogError::Exists { .. }) => {}
+                Err(error) => return Err(from_log(error)),
+            }
+        }
+        Err(BrokerError::Unavailable {
+            what: format!(
+                "topic {name} was made {MOST_TRIES} times, and somebody deleted it again"
+            ),
             source: None,
         })
     }

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+#[cfg_attr(not(feature = "file"), expect(unused_imports, reason = "mem: topics never grow"))]
 pub(crate) use growth::Growths;
 pub(crate) use source::{Bounds, Read, Seat, Sink, Source, size_in_hand};
 
