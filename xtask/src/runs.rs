@@ -29,6 +29,7 @@ pub(crate) const COUNTS: &[Count] = &[
     FUZZ_TARGET_SECONDS,
     count("DHARA_FUZZ_SECONDS", 2, 60, "seconds that each decoder is fed random bytes"),
     count("DHARA_RACES", 1, 20, "races of many orders for few items"),
+    count("DHARA_GROWTH_RUNS", 10, 300, "histories of a topic that grows under its readers"),
     count("DHARA_CONFORMANCE_RUNS", 1, 20, "runs of the conformance suite over each back end"),
     count("PROPTEST_CASES", 128, 4_096, "cases of each property"),
 ];
