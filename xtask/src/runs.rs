@@ -19,10 +19,10 @@ pub(crate) const COUNTS: &[Count] = &[
     count(
         "DHARA_CRASH_POINTS",
         20_000,
-        500_000,
+        200_000,
         "crashes in the middle of workloads, after which the log is checked",
     ),
-    count("DHARA_FLIPS", 10_000, 200_000, "bits flipped in a log's files, and files cut off"),
+    count("DHARA_FLIPS", 10_000, 50_000, "bits flipped in a log's files, and files cut off"),
     POWER_CUTS,
     LOG_KILLS,
     count("DHARA_SCHEDULES", 2_000, 20_000, "orders in which the log's threads take their steps"),
@@ -36,7 +36,7 @@ pub(crate) const COUNTS: &[Count] = &[
 
 /// Seconds of `cargo xtask fuzz`.
 pub(crate) const FUZZ_TARGET_SECONDS: Count =
-    count("DHARA_FUZZ_TARGET_SECONDS", 20, 300, "seconds that libFuzzer has for each target");
+    count("DHARA_FUZZ_TARGET_SECONDS", 20, 120, "seconds that libFuzzer has for each target");
 /// Power cuts of `cargo xtask torture`.
 pub(crate) const POWER_CUTS: Count =
     count("DHARA_POWER_CUTS", 20, 200, "file systems shut down under the log's load");

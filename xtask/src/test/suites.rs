@@ -52,6 +52,16 @@ pub(super) const SUITES: &[Suite] = &[
         },
     },
     Suite {
+        name: "damage",
+        about: "the log with bits flipped and files cut off, one at a time, over all kinds of files",
+        work: Work::Test {
+            package: "dhara-log",
+            test: "damage",
+            arguments: &["--profile", "heavy"],
+            needs: &[],
+        },
+    },
+    Suite {
         name: "controls",
         about: "bugs that the log is given on purpose, each of which has to be found",
         work: Work::Test {
