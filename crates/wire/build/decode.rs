@@ -20,7 +20,11 @@ pub(crate) fn write(context: &Context<'_>, one: &Struct, keeps: bool, out: &mut 
             (Some(_), _) => put!(out, "let mut {name} = {default};"),
             (None, None) => put!(out, "let {name} = {};", field.read()),
             (None, Some(condition)) => {
-                put!(out, "let {name} = if {condition} {{ {} }} else {{ {default} }};", field.read());
+                put!(
+                    out,
+                    "let {name} = if {condition} {{ {} }} else {{ {default} }};",
+                    field.read()
+                );
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Writes the Rust of all messages from their descriptions in `schema/`.
 
-#[expect(unreachable_pub, reason = "the tests read the schema with this module too")]
-mod schema;
 mod api;
 mod decode;
 mod encode;
+#[expect(unreachable_pub, reason = "the tests read the schema with this module too")]
+mod schema;
 mod structs;
 
 use std::error::Error;

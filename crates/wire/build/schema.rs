@@ -94,7 +94,8 @@ impl Schema {
         let mut lines = text.lines().peekable();
         let mut schema = Self::head(lines.next().unwrap_or_default())?;
         let within = schema.versions;
-        schema.about = notes(&mut lines).ok_or_else(|| Wrong::new("no line says what it is for"))?;
+        schema.about =
+            notes(&mut lines).ok_or_else(|| Wrong::new("no line says what it is for"))?;
         while let Some(line) = lines.next() {
             let (kind, name) = match line.split_once(' ') {
                 _ if line.trim().is_empty() => continue,
@@ -190,14 +191,32 @@ impl Field {
 
     fn least_size(&self, version: i16, flexible: bool, inner: usize) -> usize {
         match self.ty {
-            _ if self.array => if flexible { 1 } else { 4 },
+            _ if self.array => {
+                if flexible {
+                    1
+                } else {
+                    4
+                }
+            }
             Type::Bool | Type::I8 => 1,
             Type::I16 => 2,
             Type::I32 => 4,
             Type::I64 | Type::F64 => 8,
             Type::Uuid => 16,
-            Type::Text => if flexible { 1 } else { 2 },
-            Type::Bytes | Type::Records => if flexible { 1 } else { 4 },
+            Type::Text => {
+                if flexible {
+                    1
+                } else {
+                    2
+                }
+            }
+            Type::Bytes | Type::Records => {
+                if flexible {
+                    1
+                } else {
+                    4
+                }
+            }
             Type::Struct(_) if self.is_nullable(version) => 1,
             Type::Struct(_) => inner,
         }

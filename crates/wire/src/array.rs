@@ -64,10 +64,7 @@ impl<T: Element + Clone> Array<T> {
     }
 
     /// Hands each element on by reference, so that those of an array that was made are not cloned.
-    pub(crate) fn each<E>(
-        &self,
-        mut to: impl FnMut(usize, &T) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn each<E>(&self, mut to: impl FnMut(usize, &T) -> Result<(), E>) -> Result<(), E> {
         match &self.0 {
             Inner::Made(elements) => {
                 elements.iter().enumerate().try_for_each(|(index, element)| to(index, element))

@@ -71,11 +71,7 @@ impl Writer {
     }
 
     /// A value where null is not allowed.
-    pub(crate) fn present<'v, T>(
-        &self,
-        field: &str,
-        value: Option<&'v T>,
-    ) -> Result<&'v T, Fault> {
+    pub(crate) fn present<'v, T>(&self, field: &str, value: Option<&'v T>) -> Result<&'v T, Fault> {
         value.ok_or_else(|| self.fault(field, What::Null))
     }
 }
@@ -176,24 +172,28 @@ impl Writer {
     fn length(&mut self, field: &str, length: Option<usize>) -> Encoded {
         const MOST: usize = i32::MAX as usize;
         let Some(length) = length else {
-            if self.flexible { self.varint(0) } else { self.i32(-1) }
+            if self.flexible {
+                self.varint(0)
+            } else {
+                self.i32(-1)
+            }
             return Ok(());
         };
         let Ok(short) = i32::try_from(length) else {
             return Err(self.fault(field, What::TooLong { length, most: MOST }));
         };
-        if self.flexible { self.varint(short.unsigned_abs() + 1) } else { self.i32(short) }
+        if self.flexible {
+            self.varint(short.unsigned_abs() + 1)
+        } else {
+            self.i32(short)
+        }
         Ok(())
     }
 }
 
 /// The writing of what holds more than one value.
 impl Writer {
-    pub(crate) fn array<T: Element + Clone>(
-        &mut self,
-        field: &str,
-        value: &Array<T>,
-    ) -> Encoded {
+    pub(crate) fn array<T: Element + Clone>(&mut self, field: &str, value: &Array<T>) -> Encoded {
         self.nullable_array(field, Some(value))
     }
 

@@ -9,8 +9,8 @@ mod schema;
 use std::fs;
 use std::path::Path;
 
-pub(crate) use schema::{Kind, Schema};
 use schema::{Field, Message, Struct, Type};
+pub(crate) use schema::{Kind, Schema};
 
 /// Long enough for a compact length of two bytes.
 const LONG: &str = "a text that is longer than the hundred and twenty-six bytes whose length, \
@@ -136,7 +136,8 @@ impl Interpreter<'_> {
     }
 
     fn value(&mut self, ty: &Type, out: &mut Vec<u8>) {
-        let number = if self.random.once_in(3) { self.random.next() } else { self.random.next() % 5 };
+        let number =
+            if self.random.once_in(3) { self.random.next() } else { self.random.next() % 5 };
         match ty {
             Type::Bool => out.push((number & 1) as u8),
             Type::I8 => out.push(number as u8),
@@ -172,11 +173,19 @@ impl Interpreter<'_> {
     }
 
     fn length(&self, length: usize, out: &mut Vec<u8>) {
-        if self.flexible { varint(length + 1, out) } else { out.extend((length as i32).to_be_bytes()) }
+        if self.flexible {
+            varint(length + 1, out)
+        } else {
+            out.extend((length as i32).to_be_bytes())
+        }
     }
 
     fn short_length(&self, length: usize, out: &mut Vec<u8>) {
-        if self.flexible { varint(length + 1, out) } else { out.extend((length as i16).to_be_bytes()) }
+        if self.flexible {
+            varint(length + 1, out)
+        } else {
+            out.extend((length as i16).to_be_bytes())
+        }
     }
 
     /// The bytes of a field that has its default.
