@@ -49,10 +49,7 @@ fn write_api(apis: &[&Schema], out: &mut String) {
 fn write_any(kind: &str, apis: &[&Schema], out: &mut String) {
     let lower = kind.to_lowercase();
     put!(out, "/// A {lower} of any API.\n#[derive(Clone, Debug, PartialEq)]");
-    put!(
-        out,
-        "#[expect(clippy::large_enum_variant, reason = \"it is matched on where it was made\")]"
-    );
+    put!(out,);
     put!(out, "pub enum {kind} {{");
     for api in apis {
         put!(out, "/// {}", api.about);

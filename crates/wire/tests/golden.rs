@@ -8,9 +8,8 @@ use bytes::Bytes;
 use dhara_wire::{Api, request_frame, request_from, response_frame, response_from};
 
 fn from_hex(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> =
-        hex.chars().map(|digit| digit.to_digit(16).unwrap().try_into().unwrap()).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let places = (0..hex.len()).step_by(2);
+    places.map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap()).collect()
 }
 
 /// The frame of a request: the header of a client without a name, and the body.

@@ -32,6 +32,10 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
+    pub(crate) fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
+        *values.get(self.below(values.len())).unwrap()
+    }
+
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -150,12 +154,12 @@ impl Interpreter<'_> {
                 out.extend(self.random.next().to_be_bytes());
             }
             Type::Text => {
-                let text = ["", "a", "orders", "ধারা", LONG][self.random.below(5)];
+                let text = self.random.one_of(&["", "a", "orders", "ধারা", LONG]);
                 self.short_length(text.len(), out);
                 out.extend(text.as_bytes());
             }
             Type::Bytes | Type::Records => {
-                let length = [0, 1, 20, 130, 5000][self.random.below(5)];
+                let length = self.random.one_of(&[0, 1, 20, 130, 5000]);
                 self.length(length, out);
                 out.extend(std::iter::repeat_n(number as u8, length));
             }
