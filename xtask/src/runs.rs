@@ -18,7 +18,7 @@ pub(crate) const COUNTS: &[Count] = &[
     count("DHARA_PAGE_RUNS", 1, 10, "times that each visit is paid to the page in a browser"),
     count("DHARA_CRASH_POINTS", 500, 20_000, "points of a workload at which the log's disk is cut"),
     count("DHARA_FUZZ_SECONDS", 2, 60, "seconds that each decoder is fed random bytes"),
-    count("DHARA_WIRE_FRAMES", 200_000, 10_000_000, "random and mutated frames of the Kafka protocol"),
+    count("DHARA_WIRE_FRAMES", 200_000, 10_000_000, "random and mutated Kafka frames"),
     count("DHARA_RACES", 1, 20, "races of many orders for few items"),
     count("DHARA_CONFORMANCE_RUNS", 1, 20, "runs of the conformance suite over each back end"),
     count("PROPTEST_CASES", 128, 4_096, "cases of each property"),

@@ -13,6 +13,9 @@ use crate::{
 /// How many bytes the length of a frame takes.
 const LENGTH_BYTES: usize = 4;
 
+/// Room that is taken at once for a frame that is written: most fit.
+const USUAL_LENGTH: usize = 256;
+
 /// Takes the next frame from what has arrived, without its length; none when it is not whole yet.
 ///
 /// A frame that claims more than `most` bytes is refused as soon as its length is there. No memory
@@ -145,7 +148,7 @@ fn begin(api: Api, version: i16, matches: bool) -> Result<Writer, Fault> {
     if !api.versions().has(version) {
         return Err(Fault::new("", 0, What::Version(api.versions())));
     }
-    let mut writer = Writer::new(version, api.is_flexible(version));
+    let mut writer = Writer::new(version, api.is_flexible(version)).with_room(USUAL_LENGTH);
     writer.i32(0);
     Ok(writer)
 }

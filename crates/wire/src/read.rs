@@ -211,7 +211,7 @@ impl Reader<'_> {
         if std::str::from_utf8(bytes).is_err() {
             return Err(Fault::new(field, start, What::NotUtf8));
         }
-        Text::from_utf8(self.slice(start)).map(Some).map_err(|_| self.fault(field, What::NotUtf8))
+        Ok(Some(Text::checked(self.slice(start))))
     }
 
     pub(crate) fn bytes(&mut self, field: &'static str) -> Decoded<Bytes> {

@@ -29,6 +29,11 @@ impl Text {
         Ok(Self(bytes))
     }
 
+    /// Bytes that were seen to be UTF-8.
+    pub(crate) const fn checked(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// The text as `str`.
     pub fn as_str(&self) -> &str {
         // Every way to make a text has checked this, so there is nothing to fall back from.

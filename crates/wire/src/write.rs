@@ -27,6 +27,12 @@ impl Writer {
         Self { copied: BytesMut::new(), shared: Vec::new(), shared_bytes: 0, version, flexible }
     }
 
+    /// The same, with memory taken for so many bytes.
+    pub(crate) fn with_room(mut self, length: usize) -> Self {
+        self.copied.reserve(length);
+        self
+    }
+
     pub(crate) fn version(&self) -> i16 {
         self.version
     }

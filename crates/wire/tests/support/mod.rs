@@ -41,8 +41,8 @@ impl Random {
     }
 }
 
-/// All APIs of `schema/`.
-pub(crate) fn apis() -> Vec<Schema> {
+/// All APIs of `schema/`, and what travels inside their messages.
+pub(crate) fn schemas() -> Vec<Schema> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");
     let mut schemas = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -51,8 +51,7 @@ pub(crate) fn apis() -> Vec<Schema> {
             schemas.push(Schema::parse(&fs::read_to_string(&path).unwrap()).unwrap());
         }
     }
-    schemas.retain(|schema| schema.key.is_some());
-    schemas.sort_by_key(|schema| schema.key);
+    schemas.sort_by_key(|schema| (schema.key, schema.name.clone()));
     schemas
 }
 
@@ -71,7 +70,15 @@ pub(crate) fn frame(schema: &Schema, kind: Kind, version: i16, random: &mut Rand
     if flexible && (kind == Kind::Request || schema.key != Some(18)) {
         out.push(0);
     }
+    out.extend(body(schema, kind, version, random));
+    out
+}
+
+/// A random message without a header.
+pub(crate) fn body(schema: &Schema, kind: Kind, version: i16, random: &mut Random) -> Vec<u8> {
     let message = schema.messages.iter().find(|message| message.kind == kind).unwrap();
+    let flexible = schema.is_flexible(version);
+    let mut out = Vec::new();
     let mut writer = Interpreter { message, version, flexible, random };
     writer.structure(message.root().unwrap(), true, &mut out);
     out
