@@ -1,11 +1,14 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask bench`.
+//! The project's own chores: `cargo xtask test`, `bench`, `torture` and `fuzz`.
 
 mod bench;
 mod command;
+mod fuzz;
 mod layers;
 mod licences;
 mod runs;
 mod test;
+mod tools;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,6 +27,12 @@ The project's own chores.
   cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] ...
       Measures, and prints each figure beside its goal and its floor.
       `cargo xtask bench --help` lists the figures.
+
+  cargo xtask torture power-cut|kill [--times N] [--seed S] ...
+      Cuts the log off under load, and checks what it left.
+
+  cargo xtask fuzz [TARGET] [--runs N] [--seconds N]
+      Feeds the readers of the log's files with bytes that nobody wrote.
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +42,8 @@ fn main() -> ExitCode {
     let outcome = match chore.as_deref() {
         Some("test") => test::run(&rest),
         Some("bench") => bench::run(&rest).map(|()| ExitCode::SUCCESS),
+        Some("torture") => torture::run(&rest).map(|()| ExitCode::SUCCESS),
+        Some("fuzz") => fuzz::run(&rest).map(|()| ExitCode::SUCCESS),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

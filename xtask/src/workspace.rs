@@ -130,6 +130,29 @@ impl Target {
     }
 }
 
+/// The folder for what may be thrown away.
+pub(crate) fn cache() -> Outcome<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    from("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|cache| cache.join("dhara"))
+        .ok_or_else(|| "neither HOME nor XDG_CACHE_HOME is set: say where data may go".to_owned())
+}
+
+/// Removes what runs that were killed have left in `parent`: folders named by `prefix` and the id of
+/// their process.
+pub(crate) fn sweep(parent: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let of_run = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
+        if of_run.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            // Left over it takes space in a cache, and is tried again the next time.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn text(value: &Value, member: &str) -> String {
     value.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::TopicConfig;
+use crate::frame;
 use crate::partition::Partition;
 use crate::topics::{Growth, MAX_PARTITIONS, Topic, TopicRecord, Topics, check_topic_name};
 use crate::{LogError, TopicPartition};
@@ -59,15 +60,20 @@ pub(crate) enum Changed {
 }
 
 impl Changed {
-    /// The bytes that it takes in the journal, at most.
-    pub(crate) fn byte_len(&self) -> usize {
+    /// What its frame holds.
+    pub(crate) fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         match self {
             Self::To(record) => record.encode(&mut body),
             Self::Gone(name) => crate::codec::put_text(&mut body, name),
         }
-        // Another change may come before it, and add ends.
-        body.len() + 4096
+        body
+    }
+
+    /// The bytes that it takes in the journal: it is written twice, as all records of a topic are
+    /// lost with its name.
+    pub(crate) fn span(&self) -> usize {
+        2 * frame::span(self.body().len())
     }
 }
 

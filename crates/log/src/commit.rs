@@ -2,22 +2,25 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::change::{Changed, TopicChange};
 use crate::config::OS;
-use crate::frame::{self, Header, Kind};
+use crate::frame::{Header, Kind};
+use crate::gather::Commit;
 use crate::groups::Position;
 use crate::journal::{Frames, Journal, WriteError};
 use crate::partition::{Partition, Stretch};
-use crate::prepare::{Prepared, PreparedCondition};
-use crate::producers::{self, Sequenced, Verdict};
+use crate::prepare::Prepared;
+use crate::producers;
+use crate::sabotage::Sabotage;
 use crate::segment::file_name;
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
 use crate::sync::{lock, read, try_lock, write};
-use crate::ticket::{Appended, Outcome};
+use crate::ticket::Outcome;
 use crate::{LogError, Note, RecordBatch};
 
 /// A commit takes no more once it has this many bytes; the rest goes into the next.
@@ -35,8 +38,9 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// One batch and nothing else: what most appends are.
-    One(Arc<Partition>, RecordBatch),
+    /// One batch and nothing else, but for how many partitions its topic has to have: what most
+    /// appends are.
+    One(Arc<Partition>, RecordBatch, Option<u32>),
     Append(Box<Prepared>),
     Topic(Box<TopicChange>),
     /// Partitions that begin at these offsets from now on.
@@ -45,28 +49,12 @@ pub(crate) enum Work {
 
 /// What becomes visible when the commit is as durable as it has to be.
 #[derive(Debug)]
-enum Effect {
+pub(crate) enum Effect {
     Records(Arc<Partition>, Stretch),
     Offsets(Vec<Position>),
     Notes(Vec<Note>),
     Topic(Changed),
     Trim(Vec<(Arc<Partition>, u64)>),
-}
-
-/// One commit on its way.
-#[derive(Debug)]
-struct Commit<'a> {
-    shared: &'a Shared,
-    frames: Frames,
-    effects: Vec<Effect>,
-    results: Vec<Outcome>,
-    producers: producers::Pending<'a>,
-    /// The time now, in milliseconds.
-    now: i64,
-    /// Whether something has to be durable before it is told.
-    syncs: bool,
-    /// Within how many microseconds the rest has to be.
-    sync_within: u64,
 }
 
 /// A commit that has all its frames.
@@ -121,10 +109,10 @@ impl Shared {
         journal: &mut Journal,
         waiting: &mut Waiting,
     ) -> Result<Vec<Outcome>, LogError> {
-        if let Some(error) = self.failure() {
+        if let Some(error) = self.find_failure() {
             return Err(error);
         }
-        let first = waiting.peek().map_or(0, |pending| pending.span);
+        let first = waiting.peek().map_or(0, |pending| self.span_of(pending));
         if !journal.has_room(first) {
             self.rotate(journal, first).map_err(|error| match error {
                 LogError::Full { .. } | LogError::Failed { .. } => error,
@@ -138,12 +126,22 @@ impl Shared {
         self.finish(journal, gathered)
     }
 
+    /// The bytes that something takes in the journal now: a change before may have made a topic larger.
+    fn span_of(&self, pending: &Pending) -> usize {
+        match &pending.work {
+            Work::Topic(change) => {
+                change.apply(&read(&self.topics)).map_or(pending.span, |changed| changed.span())
+            }
+            _ => pending.span,
+        }
+    }
+
     fn gather(&self, journal: &mut Journal, waiting: &mut Waiting) -> Gathered {
         let producers = read(&self.producers);
         let (least, _) = waiting.size_hint();
         let mut commit = Commit {
             shared: self,
-            frames: journal.frames(0, Kind::Mark),
+            frames: journal.frames(Kind::Mark),
             effects: Vec::new(),
             results: Vec::with_capacity(least),
             producers: producers::Pending::over(&producers),
@@ -152,13 +150,13 @@ impl Shared {
             sync_within: OS,
         };
         while let Some(next) = waiting.peek() {
-            let bytes = commit.frames.buffer.len().saturating_add(next.span);
+            let bytes = commit.frames.len().saturating_add(next.span);
             let is_full = bytes > MOST_BYTES || !journal.has_room(bytes);
             if !commit.results.is_empty() && (is_full || commit.has_to_end_before(&next.work)) {
                 break;
             }
             let Some(pending) = waiting.next() else { break };
-            // The next ones may be about the topic that this one changes.
+            // The next ones may be about the topic that this one changes, and take more room for it.
             let changes_topic = matches!(pending.work, Work::Topic(_));
             let result = commit.take(pending.work);
             commit.results.push(result);
@@ -174,20 +172,20 @@ impl Shared {
         let Gathered { frames, effects, results, producers, syncs, sync_within } = gathered;
         if effects.is_empty() {
             // Repeats alone: what they repeat has been written, and may have to be synced.
-            journal.reuse(frames.buffer.freeze());
+            journal.drop_frames(frames);
             if syncs {
                 self.sync_journal(journal)?;
             }
             return Ok(results);
         }
         let position = frames.start;
-        match journal.write(frames, syncs) {
-            Ok(bytes) => {
-                self.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
+        let syncs = syncs || self.is_sync_due();
+        match journal.write(frames, syncs && !Sabotage::AckBeforeSync.is_on()) {
+            Ok(pieces) => {
                 // A mark is wanted after this commit, and a sync where there was none.
                 self.is_marked.store(false, Ordering::Release);
                 self.sync_later(journal, sync_within);
-                self.publish(journal, position, bytes, effects, producers);
+                self.publish(journal, position, pieces, effects, producers);
                 self.want_next(journal);
                 Ok(results)
             }
@@ -201,11 +199,30 @@ impl Shared {
     /// Sees to it that what was written without a sync gets one in time.
     fn sync_later(&self, journal: &Journal, within: u64) {
         let mut queue = lock(&self.queue);
+        let before = queue.sync_due;
         if !journal.is_dirty {
-            queue.sync_within = None;
+            queue.sync_due = None;
         } else if within != OS {
-            queue.sync_within = Some(queue.sync_within.map_or(within, |other| other.min(within)));
+            let due = self.options.clock.now().plus(Duration::from_micros(within));
+            queue.sync_due = Some(before.map_or(due, |other| other.min(due)));
         }
+        // The committer sleeps where somebody else commits, and may not know of a mark or a sync
+        // that is due after this commit.
+        let is_sooner = queue.sync_due.is_some_and(|now| before.is_none_or(|it| now < it));
+        let wakes = queue.is_idle && (is_sooner || !queue.has_alarm);
+        if wakes {
+            queue.is_idle = false;
+        }
+        drop(queue);
+        if wakes {
+            self.queue_changed.notify_all();
+        }
+    }
+
+    /// Whether something that was acked has waited for its sync as long as it may: commits that come
+    /// one after another leave no time for another thought.
+    fn is_sync_due(&self) -> bool {
+        lock(&self.queue).sync_due.is_some_and(|due| due <= self.options.clock.now())
     }
 
     /// Shows what is durable now, all of it at one moment.
@@ -213,7 +230,7 @@ impl Shared {
         &self,
         journal: &mut Journal,
         position: u64,
-        bytes: Bytes,
+        pieces: Vec<Bytes>,
         effects: Vec<Effect>,
         producers: producers::Notes,
     ) {
@@ -222,7 +239,7 @@ impl Shared {
             write(&self.producers).apply(producers);
         }
         let mut tail = write(&self.tail);
-        let gone = tail.push(position, bytes);
+        let gone = tail.push(position, pieces);
         for effect in effects {
             match effect {
                 Effect::Records(partition, stretch) => {
@@ -251,14 +268,23 @@ impl Shared {
 
     /// Makes a topic what it is now; gives the watches that have to hear of it.
     fn change_topic(&self, changed: Changed) -> Vec<crate::watch::ToWake> {
-        let name = match changed {
+        let mut to_wake = match changed {
             Changed::To(record) => {
                 write(&self.topics).put(record);
-                return Vec::new();
+                Vec::new()
             }
-            Changed::Gone(name) => name,
+            Changed::Gone(name) => self.remove_topic(&name),
         };
-        let gone = write(&self.topics).remove(&name);
+        // Whoever sees what was appended after the change sees that there was one.
+        self.topic_changes.fetch_add(1, Ordering::AcqRel);
+        let watchers = lock(&self.topic_watchers);
+        to_wake.extend(watchers.iter().filter_map(|watcher| watcher.advance()));
+        to_wake
+    }
+
+    /// Removes a topic; gives the watches of its partitions.
+    fn remove_topic(&self, name: &str) -> Vec<crate::watch::ToWake> {
+        let gone = write(&self.topics).remove(name);
         let ids: Vec<_> = gone.iter().map(|partition| partition.id).collect();
         write(&self.groups).forget_partitions(&ids);
         let mut producers = write(&self.producers);
@@ -295,8 +321,12 @@ impl Shared {
     }
 
     pub(crate) fn sync_journal(&self, journal: &mut Journal) -> Result<(), LogError> {
+        // One that failed is never tried again.
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
         journal.sync().map_err(|error| self.write_failed(journal, WriteError::Sync(error)))?;
-        lock(&self.queue).sync_within = None;
+        lock(&self.queue).sync_due = None;
         Ok(())
     }
 
@@ -321,7 +351,7 @@ impl Shared {
         {
             return;
         }
-        let mut frames = journal.frames(2 * frame::HEADER, Kind::Mark);
+        let mut frames = journal.frames(Kind::Mark);
         let base = journal.next_sequence;
         frames.push(Header { base, ..Header::plain(kind) }, &[]);
         match journal.write(frames, true) {
@@ -335,216 +365,6 @@ impl Shared {
 /// What waits and is not in a commit yet.
 type Waiting = std::iter::Peekable<std::vec::IntoIter<Pending>>;
 
-impl Commit<'_> {
-    /// Whether the work asks for what this commit has changed and not shown yet.
-    fn has_to_end_before(&self, work: &Work) -> bool {
-        let changes_notes = |effect: &Effect| matches!(effect, Effect::Notes(_));
-        matches!(work, Work::Append(append) if append.asks_notes())
-            && self.effects.iter().any(changes_notes)
-    }
-
-    fn take(&mut self, work: Work) -> Outcome {
-        match work {
-            Work::One(partition, batch) => {
-                self.producers.begin();
-                let admitted = self.admit(&partition, &batch)?;
-                Ok(match admitted {
-                    Some(base) => Appended::one(base).repeated(true),
-                    None => Appended::one(self.push_records(partition, &batch, 0)),
-                })
-            }
-            Work::Append(append) => self.append(*append),
-            Work::Topic(change) => self.change(&change),
-            Work::Trim(trims) => Ok(self.trim(trims)),
-        }
-    }
-
-    /// Whether a batch was appended before: at this offset. Its producer may have to be refused.
-    fn admit(
-        &mut self,
-        partition: &Partition,
-        batch: &RecordBatch,
-    ) -> Result<Option<u64>, LogError> {
-        if partition.is_deleted() {
-            return Err(LogError::Unknown { partition: partition.name.clone() });
-        }
-        let Some(sequenced) = Sequenced::of(batch)? else { return Ok(None) };
-        match self.producers.check(partition.id, &sequenced) {
-            Ok(Verdict::New) => {
-                let base = partition.next();
-                let next = base + u64::from(batch.offset_count());
-                let now = u64::try_from(self.now).unwrap_or(0);
-                self.producers.note(partition.id, &sequenced, base, next, now);
-                Ok(None)
-            }
-            Ok(Verdict::Repeat { base_offset, .. }) => {
-                // Its original may be in this very commit, or written and not synced.
-                self.syncs |= partition.sync_delay() == 0;
-                Ok(Some(base_offset))
-            }
-            Err(error) => Err(error.of(partition.name.clone(), sequenced.producer)),
-        }
-    }
-
-    fn append(&mut self, append: Prepared) -> Outcome {
-        let shared = self.shared;
-        append.conditions.iter().try_for_each(|condition| condition.check(shared))?;
-        self.producers.begin();
-        match self.admit_all(&append) {
-            Ok(None) => Ok(self.push_all(append)),
-            Ok(Some(bases)) => Ok(Appended::many(bases).repeated(true)),
-            Err(error) => {
-                self.producers.roll_back();
-                Err(error)
-            }
-        }
-    }
-
-    /// The offsets of the append's batches, where all of it was appended before.
-    fn admit_all(&mut self, append: &Prepared) -> Result<Option<Vec<u64>>, LogError> {
-        let mut bases = Vec::new();
-        let mut taken = Vec::new();
-        for (partition, batch) in &append.batches {
-            match self.admit(partition, batch) {
-                Ok(Some(base)) => bases.push(base),
-                Ok(None) => {
-                    // Later batches of the same partition lie after this one.
-                    let before = partition.next();
-                    partition.set_next(before + u64::from(batch.offset_count()));
-                    taken.push((partition, before));
-                }
-                Err(error) => {
-                    taken.iter().rev().for_each(|(partition, next)| partition.set_next(*next));
-                    return Err(error);
-                }
-            }
-        }
-        taken.iter().rev().for_each(|(partition, next)| partition.set_next(*next));
-        match bases.len() {
-            0 => Ok(None),
-            all if all == append.batches.len() => Ok(Some(bases)),
-            some => Err(LogError::invalid(format!(
-                "append of {} batches: {some} of them were appended before, the others were not; an \
-                 idempotent producer repeats an append as a whole",
-                append.batches.len()
-            ))),
-        }
-    }
-
-    fn push_all(&mut self, append: Prepared) -> Appended {
-        let mut rest = append.frame_count();
-        let mut bases = Vec::with_capacity(append.batches.len());
-        for (partition, batch) in append.batches {
-            rest = rest.saturating_sub(1);
-            bases.push(self.push_records(partition, &batch, rest));
-        }
-        if !append.offsets.is_empty() {
-            rest = rest.saturating_sub(1);
-            let mut body = Vec::new();
-            append.offsets.iter().for_each(|position| position.encode(&mut body));
-            self.frames.push(Header { rest, ..Header::plain(Kind::Offsets) }, &[&body]);
-            self.effects.push(Effect::Offsets(append.offsets));
-            self.syncs = true;
-        }
-        if !append.notes.is_empty() {
-            let mut body = Vec::new();
-            append.notes.iter().for_each(|note| note.encode(&mut body));
-            self.frames.push(Header::plain(Kind::Notes), &[&body]);
-            self.effects.push(Effect::Notes(append.notes));
-            self.syncs = true;
-        }
-        Appended::many(bases)
-    }
-
-    /// Writes a batch at the partition's end; gives the offset of its first record.
-    fn push_records(&mut self, partition: Arc<Partition>, batch: &RecordBatch, rest: u32) -> u64 {
-        let (base, count) = (partition.next(), batch.offset_count());
-        let next = base + u64::from(count);
-        let header =
-            Header { base, partition: partition.id, count, rest, ..Header::plain(Kind::Batch) };
-        let position = self.frames.push_batch(header, batch.bytes());
-        let bytes = u32::try_from(frame::span(batch.bytes().len())).unwrap_or(u32::MAX);
-        let max_timestamp = arrival(batch, self.now);
-        partition.set_next(next);
-        partition.note_keys(batch, base);
-        match partition.sync_delay() {
-            0 => self.syncs = true,
-            delay => self.sync_within = self.sync_within.min(delay),
-        }
-        let stretch = Stretch { offset: base, next, position, bytes, max_timestamp };
-        if let Some(Effect::Records(last, before)) = self.effects.last_mut()
-            && Arc::ptr_eq(last, &partition)
-            && before.join(&stretch, MOST_STRETCH)
-        {
-            return base;
-        }
-        self.effects.push(Effect::Records(partition, stretch));
-        base
-    }
-
-    fn change(&mut self, change: &TopicChange) -> Outcome {
-        let changed = change.apply(&read(&self.shared.topics))?;
-        let mut body = Vec::new();
-        let kind = match &changed {
-            Changed::To(record) => {
-                record.encode(&mut body);
-                Kind::Topic
-            }
-            Changed::Gone(name) => {
-                crate::codec::put_text(&mut body, name);
-                Kind::Deleted
-            }
-        };
-        self.frames.push(Header::plain(kind), &[&body]);
-        self.effects.push(Effect::Topic(changed));
-        self.syncs = true;
-        Ok(Appended::many(Vec::new()))
-    }
-
-    fn trim(&mut self, trims: Vec<(Arc<Partition>, u64)>) -> Appended {
-        for (partition, earliest) in &trims {
-            let header =
-                Header { base: *earliest, partition: partition.id, ..Header::plain(Kind::Trim) };
-            self.frames.push(header, &[]);
-        }
-        self.effects.push(Effect::Trim(trims));
-        self.syncs = true;
-        Appended::many(Vec::new())
-    }
-}
-
-impl PreparedCondition {
-    fn check(&self, shared: &Shared) -> Result<(), LogError> {
-        match self {
-            Self::Next(partition, expected) => {
-                let actual = partition.next();
-                if actual == *expected {
-                    return Ok(());
-                }
-                let partition = partition.name.clone();
-                Err(LogError::Conflict { partition, expected: *expected, actual })
-            }
-            Self::Key(partition, key, expected) => partition.check_key(*key, *expected),
-            Self::Note(name, expected) => {
-                let notes = read(&shared.notes);
-                if notes.get(name) == expected.as_ref() {
-                    return Ok(());
-                }
-                Err(LogError::NoteChanged { name: Arc::clone(name) })
-            }
-        }
-    }
-}
-
-/// The time that a batch's age counts from: that of its newest record, or now where that record
-/// claims to be from the future, or no time at all.
-pub(crate) fn arrival(batch: &RecordBatch, now: i64) -> i64 {
-    match batch.max_timestamp() {
-        time if time < 0 => now,
-        time => time.min(now),
-    }
-}
-
 /// What was not written gives its offsets back.
 fn take_back(effects: &[Effect]) {
     for effect in effects {
@@ -557,7 +377,7 @@ fn take_back(effects: &[Effect]) {
 }
 
 /// Whether a file could not be opened as this process or this machine has too many open.
-fn is_out_of_files(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))

@@ -2,12 +2,11 @@
 
 use std::io;
 use std::path::Path;
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::{lock, wait, wait_timeout};
+use crate::sync::{Builder, JoinHandle, lock, wait, wait_timeout};
 use crate::{Log, LogError};
 
 const STACK: usize = 256 << 10;
@@ -101,6 +100,7 @@ impl Shared {
     fn wait_for_work(&self) -> Option<Next> {
         let mut queue = lock(&self.queue);
         loop {
+            queue.is_idle = false;
             if queue.is_urgent {
                 return Some(Next::Commit);
             }
@@ -109,7 +109,8 @@ impl Shared {
             }
             let has_lazy = !queue.waiting.is_empty();
             let is_marked = self.is_marked.load(Ordering::Acquire);
-            let (delay, next) = match queue.sync_within.map(Duration::from_micros) {
+            let now = self.options.clock.now();
+            let (delay, next) = match queue.sync_due.map(|due| due.since(now)) {
                 _ if has_lazy => (Some(self.options.lazy_delay), Next::Commit),
                 Some(within) if within < self.options.mark_delay => (Some(within), Next::Sync),
                 // A mark is written with a sync.
@@ -117,13 +118,15 @@ impl Shared {
                 _ => (None, Next::Mark),
             };
             queue.is_idle = true;
+            queue.has_alarm = delay.is_some();
             let Some(delay) = delay else {
                 queue = wait(&self.queue_changed, queue);
                 continue;
             };
-            let (held, is_over) = wait_timeout(&self.queue_changed, queue, delay);
+            let (held, is_over) = wait_timeout(&self.queue_changed, &self.queue, queue, delay);
             queue = held;
             if is_over && !queue.is_urgent && !queue.is_closed {
+                queue.is_idle = false;
                 return Some(next);
             }
         }
@@ -134,7 +137,7 @@ impl Shared {
         let mut house = lock(&self.house);
         while !house.is_closed && house.wanted.is_none() && !house.is_called {
             let time = self.options.retention_interval;
-            let (held, is_over) = wait_timeout(&self.house_changed, house, time);
+            let (held, is_over) = wait_timeout(&self.house_changed, &self.house, house, time);
             house = held;
             if is_over {
                 break;
@@ -146,7 +149,7 @@ impl Shared {
     fn rest_house(&self) {
         let house = lock(&self.house);
         if !house.is_closed {
-            drop(wait_timeout(&self.house_changed, house, REST));
+            drop(wait_timeout(&self.house_changed, &self.house, house, REST));
         }
     }
 

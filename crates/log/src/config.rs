@@ -114,6 +114,8 @@ impl TopicConfig {
         }
         if self.compact {
             put("compact", "true".to_owned());
+        }
+        if self.compact || self.tombstone_delay != DAY {
             put("tombstone.ms", millis(self.tombstone_delay));
         }
         if self.sync != SyncPolicy::EveryAck {
@@ -141,5 +143,17 @@ impl TopicConfig {
             }
         }
         Some(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_not_compacted_yet_remembers_its_delay_of_tombstones() {
+        let tombstone_delay = Duration::from_millis(30);
+        let config = TopicConfig { tombstone_delay, ..TopicConfig::default() };
+        assert_eq!(TopicConfig::of_pairs(config.pairs().into_iter()), Some(config));
     }
 }

@@ -50,6 +50,16 @@ pub enum LogError {
         /// The note.
         name: Arc<str>,
     },
+    /// A topic has another number of partitions than the condition of an append said; nothing of it
+    /// was written.
+    Repartitioned {
+        /// The topic.
+        topic: Arc<str>,
+        /// How many partitions it was expected to have.
+        expected: u32,
+        /// How many it has.
+        actual: u32,
+    },
     /// There is a topic of this name, or one that it is an alias of.
     Exists {
         /// The name.
@@ -190,6 +200,11 @@ impl fmt::Display for LogError {
             Self::NoteChanged { name } => {
                 write!(f, "the note {name} is not as it was expected; nothing was appended")
             }
+            Self::Repartitioned { topic, expected, actual } => write!(
+                f,
+                "the topic {topic} was expected to have {expected} partitions, but has {actual}; \
+                 nothing was appended: pick the partitions anew, and append again"
+            ),
             Self::Exists { topic } => write!(f, "the topic {topic} exists already"),
             Self::OutOfSequence { partition, producer, expected, found } => write!(
                 f,

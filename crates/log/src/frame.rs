@@ -9,6 +9,11 @@ pub(crate) const HEADER: usize = 56;
 /// Frames begin at multiples of this in their file.
 pub(crate) const ALIGN: usize = 8;
 
+/// No log gets as far as to a sequence or an offset like this.
+pub(crate) const MOST: u64 = 1 << 62;
+/// Nor is one opened as often.
+pub(crate) const MOST_EPOCH: u32 = 1 << 31;
+
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -52,6 +57,23 @@ impl Kind {
             11 => Self::Notes,
             _ => return None,
         })
+    }
+
+    /// The word for it in what people read.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "records",
+            Self::Offsets => "offsets",
+            Self::Created => "created",
+            Self::Mark => "mark",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Topic => "topic",
+            Self::Deleted => "deleted",
+            Self::Trim => "trim",
+            Self::Lost => "lost",
+            Self::Notes => "notes",
+        }
     }
 
     /// Whether sequences may jump at this frame. Its `base` is then the sequence that would have
@@ -136,7 +158,7 @@ impl Header {
             return None;
         }
         cursor.take(4)?;
-        Some(Self {
+        let header = Self {
             kind,
             body_crc,
             length,
@@ -147,7 +169,14 @@ impl Header {
             count: cursor.u32()?,
             epoch: cursor.u32()?,
             rest: cursor.u32()?,
-        })
+        };
+        header.can_be().then_some(header)
+    }
+
+    /// Whether its numbers are such as a log can come to: nothing that counts on from them overflows.
+    fn can_be(&self) -> bool {
+        [self.sequence, self.synced, self.base].into_iter().all(|number| number < MOST)
+            && self.epoch < MOST_EPOCH
     }
 
     /// The offset after the last that it takes.
@@ -172,7 +201,7 @@ impl Header {
     }
 }
 
-fn header_crc(salt: u64, rest: &[u8]) -> u32 {
+pub(crate) fn header_crc(salt: u64, rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), rest)
 }
 

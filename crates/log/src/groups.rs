@@ -125,6 +125,14 @@ impl Groups {
         });
     }
 
+    /// What groups committed for other partitions goes.
+    pub(crate) fn keep_partitions(&mut self, is_there: impl Fn(u32) -> bool) {
+        self.by_name.retain(|_, offsets| {
+            offsets.retain(|id, _| is_there(*id));
+            !offsets.is_empty()
+        });
+    }
+
     pub(crate) fn get(&self, group: &str, partition: u32) -> Option<&Committed> {
         self.by_name.get(group)?.get(&partition)
     }

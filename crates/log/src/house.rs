@@ -2,9 +2,9 @@
 //! full, expired, deleted or worth compacting is seen to.
 
 use crate::LogError;
-use crate::frame::{self, Kind};
+use crate::frame::{self, Header, Kind};
 use crate::journal::Journal;
-use crate::segment::Segment;
+use crate::segment::{self, Segment};
 use crate::shared::Shared;
 use crate::sync::{lock, write};
 
@@ -36,7 +36,7 @@ pub(crate) struct House {
 impl Shared {
     /// Leaves the segment at hand for the next, which gets room for `bytes` of frames.
     pub(crate) fn rotate(&self, journal: &mut Journal, bytes: usize) -> Result<(), LogError> {
-        self.end_failed_write(journal)?;
+        self.end_segment(journal)?;
         // A segment is used when everything in the one before it is durable.
         self.sync_journal(journal)?;
         let number = journal.segment.number + 1;
@@ -71,13 +71,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts a mark where a failed write may have left frames, lest they pass for the segment's last.
-    fn end_failed_write(&self, journal: &mut Journal) -> Result<(), LogError> {
+    /// Puts a mark where a failed write may have left frames, lest they pass for the segment's last,
+    /// and where there is no frame at all, lest the journal seems to end before this segment.
+    fn end_segment(&self, journal: &mut Journal) -> Result<(), LogError> {
         let has_place = journal.at + frame::HEADER as u64 <= journal.segment.length;
-        if journal.jump_from.is_none() || !has_place {
+        let is_empty = journal.at == segment::HEADER;
+        if (journal.jump_from.is_none() && !is_empty) || !has_place {
             return Ok(());
         }
-        let frames = journal.frames(0, Kind::Mark);
+        let base = journal.next_sequence;
+        let mut frames = journal.frames(Kind::Mark);
+        if frames.len() == 0 {
+            frames.push(Header { base, ..Header::plain(Kind::Mark) }, &[]);
+        }
         journal.write(frames, true).map(drop).map_err(|error| self.write_failed(journal, error))
     }
 
@@ -115,7 +121,7 @@ impl Shared {
             made?;
             return Ok(true);
         }
-        if self.failure().is_some() {
+        if self.find_failure().is_some() {
             return Ok(false);
         }
         Ok(self.free_step()?
@@ -155,8 +161,13 @@ impl Shared {
 
     /// Removes a file of the journal that is not going to be used again.
     fn free_step(&self) -> Result<bool, LogError> {
+        let _making = lock(&self.making);
         let gone = {
             let mut house = lock(&self.house);
+            if house.is_closed {
+                // The folder is another's, or will be in a moment.
+                return Ok(false);
+            }
             let length = self.options.segment_bytes;
             let other = house.free.iter().position(|(_, other)| *other != length);
             let surplus = (house.free.len() > MOST_FREE).then_some(0);

@@ -39,12 +39,19 @@ mod committer;
 mod config;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod gather;
 mod groups;
 mod house;
+pub mod inspect;
 mod journal;
 mod keys;
 mod log;
+mod look;
 mod merge;
+mod names;
 mod notes;
 mod open;
 mod options;
@@ -54,6 +61,10 @@ mod producers;
 mod read;
 mod recovery;
 mod retain;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+#[cfg(not(feature = "sabotage"))]
+mod sabotage;
 mod segment;
 mod settle;
 mod settled;
@@ -66,6 +77,7 @@ mod tail;
 mod ticket;
 mod times;
 mod topics;
+mod torn;
 mod walk;
 mod watch;
 
@@ -80,8 +92,9 @@ pub use notes::Note;
 pub use options::{Append, Condition, Options};
 pub use partition::TopicPartition;
 pub use read::{Bounds, Fetched};
-pub use recovery::{Cut, Damage, OpenReport};
+pub use recovery::{Damage, OpenReport};
 pub use stats::Stats;
 pub use ticket::{Appended, Ticket};
 pub use topics::{Growth, MAX_PARTITIONS, TopicInfo};
+pub use torn::Cut;
 pub use watch::Watch;

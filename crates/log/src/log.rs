@@ -12,6 +12,7 @@ use crate::groups::Committed;
 use crate::read::{Bounds, Fetched};
 use crate::shared::Shared;
 use crate::stats::Stats;
+use crate::sync::atomic::Ordering;
 use crate::sync::{lock, read};
 use crate::{
     Append, Damage, LogError, OpenReport, Options, Ticket, TopicConfig, TopicInfo, TopicPartition,
@@ -109,8 +110,7 @@ impl Log {
 
     fn change(&self, change: TopicChange) -> Result<(), LogError> {
         // What is wrong with it at first sight needs no commit.
-        let changed = change.apply(&read(&self.shared.topics))?;
-        let span = crate::frame::span(changed.byte_len());
+        let span = change.apply(&read(&self.shared.topics))?.span();
         let ticket = self.shared.enqueue(Work::Topic(Box::new(change)), span, false);
         // Whoever takes it from the queue commits it, this thread or the committer's.
         self.commit_step();
@@ -188,6 +188,26 @@ impl Log {
         watches.retain(|watch| !watch.is_gone());
         watches.push(watch.waker());
         Ok(watch)
+    }
+
+    /// Watches for changes of topics: made, deleted, grown, configured, renamed. Its one place is
+    /// told at the beginning and after each change, or once after several.
+    pub fn watch_topics(&self) -> Watch {
+        let mut watches = lock(&self.shared.watches);
+        let (watch, watcher) = Watch::of_one(self.ended());
+        watches.retain(|watch| !watch.is_gone());
+        watches.push(watch.waker());
+        drop(watches);
+        let mut watchers = lock(&self.shared.topic_watchers);
+        watchers.retain(|watcher| !watcher.is_gone());
+        watchers.push(watcher);
+        watch
+    }
+
+    /// Counts the changes of topics since the log was opened. Who asks after it has read knows
+    /// whether the topics are still as they were known to be when that was appended.
+    pub fn topic_changes(&self) -> u64 {
+        self.shared.topic_changes.load(Ordering::Acquire)
     }
 
     /// What `group` committed for a partition.

@@ -7,10 +7,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::LogError;
 use crate::batch::{RecordBatch, Retained};
-use crate::commit::arrival;
 use crate::frame::{self, HEADER, Header};
+use crate::gather::arrival;
 use crate::keys::{KeyOffsets, hash_key, insert_keys};
 use crate::partition::{Partition, Stretch};
+use crate::sabotage::Sabotage;
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
@@ -50,35 +51,104 @@ impl Shared {
         let _settling = self.begin_settling()?;
         let settled = Arc::clone(&read(&self.settled));
         let now = i64::try_from(self.options.clock.now().as_millis()).unwrap_or(i64::MAX);
-        let chosen = choose_compact(settled.files(Class::Compact), now)
-            .or_else(|| self.choose_plain(settled.files(Class::Plain)));
+        let chosen = match self.choose_compact(&settled, now)? {
+            None => self.choose_plain(&settled)?,
+            chosen => chosen,
+        };
         let Some(chosen) = chosen else { return Ok(false) };
         self.merge(&settled, chosen, now)?;
         Ok(true)
     }
 
     /// Neighbours of which most is dead, or many that are small.
-    fn choose_plain<'a>(&self, files: &'a [Arc<Held>]) -> Option<&'a [Arc<Held>]> {
+    fn choose_plain<'a>(&self, settled: &'a Settled) -> Result<Option<&'a [Arc<Held>]>, LogError> {
+        let files = settled.files(Class::Plain);
         let most = self.options.settle_bytes;
         let knows_holes = self.knows_holes.load(Ordering::Relaxed);
-        (0..files.len()).find_map(|from| {
-            let rest = files.get(from..)?;
+        for from in 0..files.len() {
+            let rest = files.get(from..).unwrap_or_default();
             let (mut alive, mut dead, mut count) = (0, 0, 0);
+            let mut before: Option<&Arc<Held>> = None;
             for held in rest.iter().take(MANY) {
-                if alive + held.alive() > most {
+                let fits = alive + held.alive() <= most;
+                if !fits || before.map_or(Ok(false), |it| self.lie_apart(settled, it, held))? {
                     break;
                 }
                 alive += held.alive();
                 dead += held.dead();
                 count += 1;
+                before = Some(held);
             }
             let is_worth_it = match count {
                 0 => false,
                 1 => dead > 0 && dead >= 3 * alive && !knows_holes,
                 count => dead > alive || count == MANY,
             };
-            is_worth_it.then(|| rest.get(..count)).flatten()
-        })
+            if is_worth_it {
+                return Ok(rest.get(..count));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files to be compacted together: the newest one that never was, with those before it that
+    /// are not much larger, so that a record is written again only so often; or the oldest, where
+    /// tombstones in it are due.
+    fn choose_compact<'a>(
+        &self,
+        settled: &'a Settled,
+        now: i64,
+    ) -> Result<Option<&'a [Arc<Held>]>, LogError> {
+        let files = settled.files(Class::Compact);
+        let (Some(oldest), Some(newest)) = (files.first(), files.last()) else { return Ok(None) };
+        if newest.again_at() != i64::MIN {
+            return Ok((oldest.again_at() <= now).then(|| files.get(..1)).flatten());
+        }
+        let (mut from, mut bytes, mut after) = (files.len() - 1, newest.alive(), newest);
+        while let Some(before) = from.checked_sub(1).and_then(|at| files.get(at)) {
+            let is_large =
+                before.again_at() != i64::MIN && before.alive() > bytes.saturating_mul(2);
+            if is_large || self.lie_apart(settled, before, after)? {
+                break;
+            }
+            bytes += before.alive();
+            after = before;
+            from -= 1;
+        }
+        Ok(files.get(from..))
+    }
+
+    /// Whether the other class holds records of some partition between those that these neighbours
+    /// of one class hold: its topic began to be compacted, or ended. All of a partition's records in
+    /// a file have to follow one another, lest a reader of the file misses those of the other class.
+    fn lie_apart(&self, settled: &Settled, before: &Held, after: &Held) -> Result<bool, LogError> {
+        let other = other_than(before.file.class);
+        let Some(last) = settled.files(other).last() else { return Ok(false) };
+        let ends = self.index_of(settled, last)?;
+        let (before, after) = (self.index_of(settled, before)?, self.index_of(settled, after)?);
+        for run in after.runs() {
+            let end = before.end_of(run.partition);
+            if end == 0 || ends.end_of(run.partition) <= end {
+                continue;
+            }
+            if self.first_in(settled, other, run.partition, end)?.is_some_and(|it| it < run.base) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The offset of the first records of a partition, from `offset` on, in the files of a class.
+    fn first_in(
+        &self,
+        settled: &Settled,
+        class: Class,
+        partition: u32,
+        offset: u64,
+    ) -> Result<Option<u64>, LogError> {
+        let found = self.blocks_from(settled, class, partition, offset, 0)?;
+        let first = found.and_then(|(_, blocks)| blocks.first().copied());
+        Ok(first.map(|block| block.offset.max(offset)))
     }
 
     fn merge(&self, settled: &Settled, chosen: &[Arc<Held>], now: i64) -> Result<(), LogError> {
@@ -90,20 +160,33 @@ impl Shared {
         let with_index = |held: &Arc<Held>| Ok((Arc::clone(held), self.index_of(settled, held)?));
         let files = chosen.iter().map(with_index).collect::<Result<Vec<_>, LogError>>()?;
         let inputs = Inputs { files, class, has_oldest };
-        let (file, again_at) = self.write_merged(&inputs, is_last, now)?;
+        let (file, again_at) = self.write_merged(settled, &inputs, is_last, now)?;
         let new = file.map(|file| {
             let held = Held::new(file);
             held.set_again_at(again_at);
             held
         });
-        self.install_settled(settled.replaced(chosen, new))?;
+        self.install_settled(settled.replaced(chosen, new), file.as_ref())?;
+        self.recount(&inputs);
         chosen.iter().try_for_each(|held| self.remove_settled(held))
+    }
+
+    /// What was left out does not count for retention by bytes any more: what a compaction removed,
+    /// and what was dead beside something alive.
+    fn recount(&self, inputs: &Inputs) {
+        let topics = read(&self.topics);
+        for (_, index) in &inputs.files {
+            for run in index.runs() {
+                topics.by_id(run.partition).into_iter().for_each(|it| it.shown().bytes = None);
+            }
+        }
     }
 
     /// Writes the file that takes the place of others; none where nothing is left for it. Gives also
     /// when a compaction would find more to remove.
     fn write_merged(
         &self,
+        settled: &Settled,
         inputs: &Inputs,
         is_last: bool,
         now: i64,
@@ -128,7 +211,7 @@ impl Shared {
             // A partition that is not there any more was deleted with its topic.
             let Some(partition) = read(&self.topics).by_id(id).cloned() else { continue };
             let mut compaction = match compact.contains(&id) {
-                true => Some(self.compaction(inputs, &partition, now)?),
+                true => Some(self.compaction(settled, inputs, &partition, now)?),
                 false => None,
             };
             self.merge_partition(inputs, &partition, compaction.as_mut(), &mut writer, now)?;
@@ -142,6 +225,7 @@ impl Shared {
     /// Learns which record of each key of a partition is the newest.
     fn compaction(
         &self,
+        settled: &Settled,
         inputs: &Inputs,
         partition: &Partition,
         now: i64,
@@ -164,8 +248,11 @@ impl Shared {
             }
             Ok(())
         })?;
-        let tombstones_before =
-            if inputs.has_oldest { now.saturating_sub(delay) } else { i64::MIN };
+        // Records from before the topic was compacted lie in plain files.
+        let earliest = partition.shown().earliest;
+        let is_oldest = inputs.has_oldest
+            && self.first_in(settled, Class::Plain, partition.id, earliest)?.is_none();
+        let tombstones_before = if is_oldest { now.saturating_sub(delay) } else { i64::MIN };
         Ok(Compaction { newest, tombstones_before, delay, again_at: NEVER })
     }
 
@@ -247,7 +334,8 @@ impl Compaction {
         batch.retain(|record| {
             let Some(key) = &record.key else { return true };
             let newest = self.newest.get(hash_key(salt, key));
-            if newest.is_some_and(|newest| newest > record.offset) {
+            let is_bad = Sabotage::NewestDropped.is_on() && newest == Some(record.offset);
+            if newest.is_some_and(|newest| newest > record.offset) || is_bad {
                 return false;
             }
             if record.value.is_some() {
@@ -263,23 +351,11 @@ impl Compaction {
     }
 }
 
-/// The files to be compacted together: the newest one that never was, with those before it that are
-/// not much larger, so that a record is written again only so often; or the oldest, where tombstones
-/// in it are due.
-fn choose_compact(files: &[Arc<Held>], now: i64) -> Option<&[Arc<Held>]> {
-    let (oldest, newest) = (files.first()?, files.last()?);
-    if newest.again_at() == i64::MIN {
-        let (mut from, mut bytes) = (files.len() - 1, newest.alive());
-        while let Some(before) = from.checked_sub(1).and_then(|at| files.get(at)) {
-            if before.again_at() != i64::MIN && before.alive() > bytes.saturating_mul(2) {
-                break;
-            }
-            bytes += before.alive();
-            from -= 1;
-        }
-        return files.get(from..);
+fn other_than(class: Class) -> Class {
+    match class {
+        Class::Plain => Class::Compact,
+        Class::Compact => Class::Plain,
     }
-    (oldest.again_at() <= now).then(|| files.get(..1)).flatten()
 }
 
 fn batch_of(header: &Header, frame: &Bytes) -> Result<RecordBatch, LogError> {

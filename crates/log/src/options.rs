@@ -103,6 +103,9 @@ pub enum Condition {
     },
     /// The note has this value; `None`: there is none.
     Note(Arc<str>, Option<Bytes>),
+    /// The topic has this many partitions. Who picks partitions by the keys asks for it: keys move
+    /// when partitions are added, and a batch that comes later belongs elsewhere.
+    Partitions(Arc<str>, u32),
 }
 
 impl Append {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::SyncPolicy;
 use crate::keys::{KeyOffsets, insert_keys};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::watch::Watcher;
 use crate::{LogError, RecordBatch};
@@ -79,6 +79,8 @@ pub(crate) struct Partition {
     /// Whether the topic is compacted, or was: offsets may be missing then without damage.
     compacted: AtomicBool,
     deleted: AtomicBool,
+    /// How many partitions its topic has.
+    siblings: AtomicU32,
     /// Whether `keys` holds something, to be asked without its lock.
     knows_keys: AtomicBool,
     keys: Mutex<Option<Keys>>,
@@ -137,6 +139,7 @@ impl Partition {
             sync: AtomicU64::new(0),
             compacted: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
+            siblings: AtomicU32::new(0),
             knows_keys: AtomicBool::new(false),
             keys: Mutex::default(),
             shown: Mutex::default(),
@@ -174,6 +177,22 @@ impl Partition {
 
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_siblings(&self, count: u32) {
+        self.siblings.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether its topic has as many partitions as an append was made for.
+    pub(crate) fn check_siblings(&self, expected: u32) -> Result<(), LogError> {
+        if self.is_deleted() {
+            return Err(LogError::Unknown { partition: self.name.clone() });
+        }
+        let actual = self.siblings.load(Ordering::Relaxed);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(LogError::Repartitioned { topic: Arc::clone(&self.name.topic), expected, actual })
     }
 
     pub(crate) fn knows_keys(&self) -> bool {

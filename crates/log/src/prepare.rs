@@ -21,7 +21,7 @@ const PIECE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) batches: Vec<(Arc<Partition>, RecordBatch)>,
-    pub(crate) offsets: Vec<Position>,
+    pub(crate) offsets: Vec<(Arc<Partition>, Position)>,
     pub(crate) notes: Vec<Note>,
     pub(crate) conditions: Vec<PreparedCondition>,
 }
@@ -33,6 +33,8 @@ pub(crate) enum PreparedCondition {
     /// The hash of the key, and the offset of its last record.
     Key(Arc<Partition>, u128, Option<u64>),
     Note(Arc<str>, Option<Bytes>),
+    /// One of the topic's partitions, and how many those are.
+    Partitions(Arc<Partition>, u32),
 }
 
 impl Prepared {
@@ -47,7 +49,7 @@ impl Prepared {
         let offsets = self
             .offsets
             .iter()
-            .map(|position| 16 + position.group.len() + position.committed.metadata.len());
+            .map(|(_, position)| 16 + position.group.len() + position.committed.metadata.len());
         let notes = self
             .notes
             .iter()
@@ -71,15 +73,17 @@ impl Shared {
                 self.options.max_append_bytes
             )));
         }
-        let is_one = append.batches.len() == 1
-            && append.offsets.is_empty()
-            && append.notes.is_empty()
-            && append.conditions.is_empty();
-        if is_one && let Some((name, bytes)) = append.batches.pop() {
+        if is_one(&append)
+            && let Some((name, bytes)) = append.batches.pop()
+        {
             let partition = Arc::clone(read(&self.topics).find(&name)?);
             let batch = RecordBatch::parse(bytes)?;
             let span = frame::span(batch.bytes().len());
-            return Ok((Work::One(partition, batch), span));
+            let siblings = append.conditions.iter().find_map(|condition| match condition {
+                Condition::Partitions(_, count) => Some(*count),
+                _ => None,
+            });
+            return Ok((Work::One(partition, batch, siblings), span));
         }
         let prepared = self.prepare_all(append)?;
         let span = prepared.span();
@@ -126,6 +130,10 @@ impl Shared {
                 PreparedCondition::Key(Arc::clone(topics.find(&partition)?), hash, last)
             }
             Condition::Note(name, expected) => PreparedCondition::Note(name, expected),
+            Condition::Partitions(topic, count) => {
+                let first = crate::TopicPartition::new(topic, 0);
+                PreparedCondition::Partitions(Arc::clone(topics.find(&first)?), count)
+            }
         })
     }
 
@@ -164,7 +172,7 @@ impl Shared {
             for batch in fetched.batches.iter().filter(|batch| !batch.is_control()) {
                 crate::keys::insert_keys(keys, self.salt, batch, 0)?;
             }
-            if fetched.next == next {
+            if fetched.next <= next {
                 return Ok(next);
             }
             next = fetched.next;
@@ -172,9 +180,21 @@ impl Shared {
     }
 }
 
-fn position(topics: &Topics, offset: GroupOffset) -> Result<Position, LogError> {
+/// Whether it is one batch and nothing else, but for a condition on that batch's own topic.
+fn is_one(append: &Append) -> bool {
+    let [(name, _)] = append.batches.as_slice() else { return false };
+    let is_simple = match append.conditions.as_slice() {
+        [] => true,
+        [Condition::Partitions(topic, _)] => *topic == name.topic,
+        _ => false,
+    };
+    is_simple && append.offsets.is_empty() && append.notes.is_empty()
+}
+
+fn position(topics: &Topics, offset: GroupOffset) -> Result<(Arc<Partition>, Position), LogError> {
     offset.check()?;
-    let partition = topics.find(&offset.partition)?.id;
+    let partition = Arc::clone(topics.find(&offset.partition)?);
     let committed = Committed { offset: offset.offset, metadata: offset.metadata };
-    Ok(Position { group: offset.group, partition, committed })
+    let position = Position { group: offset.group, partition: partition.id, committed };
+    Ok((partition, position))
 }

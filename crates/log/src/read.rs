@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::frame::HEADER;
 use crate::partition::{Partition, Shown, Stretch};
@@ -57,13 +57,21 @@ struct Plan {
 /// The files at one moment. What was planned with them may be gone when it is read; then they are
 /// others by now.
 #[derive(Clone, Debug)]
-struct Files {
+pub(crate) struct Files {
     segments: Arc<Vec<Segment>>,
-    settled: Arc<Settled>,
+    pub(crate) settled: Arc<Settled>,
+}
+
+impl Fetched {
+    /// Whether records from `offset` on are not in it, as a compaction removed them or nobody knows.
+    fn skips(&self, offset: u64) -> bool {
+        let first = self.batches.first().map_or(self.next, RecordBatch::base_offset);
+        first > offset
+    }
 }
 
 impl Files {
-    fn are_those_of(&self, shared: &Shared) -> bool {
+    pub(crate) fn are_those_of(&self, shared: &Shared) -> bool {
         Arc::ptr_eq(&self.segments, &read(&shared.segments))
             && Arc::ptr_eq(&self.settled, &read(&shared.settled))
     }
@@ -104,15 +112,22 @@ impl Shared {
                 };
                 Ok(Fetched { batches, next, end: plan.end })
             });
-            match result {
-                Err(LogError::Damaged { .. } | LogError::Io { .. })
-                    if !files.are_those_of(self) => {}
-                result => return result,
+            let is_doubtful = match &result {
+                Ok(fetched) => fetched.skips(offset),
+                Err(LogError::Damaged { .. } | LogError::Io { .. }) => {
+                    check_still_there(partition, offset)?;
+                    true
+                }
+                Err(_) => false,
+            };
+            // What was settled meanwhile is missed in the files that there were before.
+            if !is_doubtful || files.are_those_of(self) {
+                return result;
             }
         }
     }
 
-    fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let segments = Arc::clone(&read(&self.segments));
         let settled = Arc::clone(&read(&self.settled));
         Files { segments, settled }
@@ -134,32 +149,47 @@ impl Shared {
             if offset >= first {
                 let found = newest(&shown, offset, max_bytes);
                 let next = found.first().map_or(end, |first| first.offset);
-                if next > offset && !partition.is_compacted() {
+                // No compaction removes anything from the journal.
+                if next > offset {
                     return Err(missing(partition, offset, next));
                 }
                 let place = |stretch: Stretch| {
                     let pieces = tail.get(stretch.position, stretch.end());
-                    (
-                        stretch,
-                        pieces.map_or(Source::Journal, |pieces| Source::Memory(small(pieces))),
-                    )
+                    (stretch, pieces.map_or(Source::Journal, Source::Memory))
                 };
                 return Ok(Plan { stretches: found.into_iter().map(place).collect(), end });
             }
             (end, first)
         };
         let mut stretches = self.plan_settled(&files.settled, partition, offset, max_bytes)?;
-        if stretches.is_empty() && partition.is_compacted() {
+        let has_gaps = || self.may_have_gaps(&files.settled, partition);
+        if stretches.is_empty() && has_gaps()? {
             // Everything that was settled from here on is gone.
+            let settled_end = self.settled_end(&files.settled, partition.id)?.max(offset);
+            if settled_end < first_in_journal {
+                return Err(missing(partition, settled_end, first_in_journal));
+            }
             let shown = partition.shown();
             let found = newest(&shown, first_in_journal, max_bytes);
             stretches.extend(found.into_iter().map(|stretch| (stretch, Source::Journal)));
         }
         let missing_to = stretches.first().map_or(first_in_journal, |(first, _)| first.offset);
-        if missing_to > offset && !partition.is_compacted() {
+        if missing_to > offset && !has_gaps()? {
             return Err(missing(partition, offset, missing_to));
         }
         Ok(Plan { stretches, end })
+    }
+
+    /// Whether offsets may be missing without damage: the topic is compacted, or was when some of its
+    /// records were settled.
+    fn may_have_gaps(&self, settled: &Settled, partition: &Partition) -> Result<bool, LogError> {
+        if !partition.is_compacted()
+            && let Some(last) = settled.files(Class::Compact).last()
+            && self.index_of(settled, last)?.end_of(partition.id) > 0
+        {
+            partition.set_compacted();
+        }
+        Ok(partition.is_compacted())
     }
 
     /// The blocks that hold `offset` and what follows, or the first after it, in settled files.
@@ -172,10 +202,11 @@ impl Shared {
     ) -> Result<Vec<(Stretch, Source)>, LogError> {
         let mut best: Vec<(Stretch, Source)> = Vec::new();
         for class in [Class::Plain, Class::Compact] {
-            let Some((held, index)) = self.file_of(settled, class, partition.id, offset)? else {
+            let Some((held, found)) =
+                self.blocks_from(settled, class, partition.id, offset, max_bytes)?
+            else {
                 continue;
             };
-            let found = index.locate(partition.id, offset, max_bytes);
             let is_earlier = match (found.first(), best.first()) {
                 (Some(found), Some((best, _))) => found.offset < best.offset,
                 (found, _) => found.is_some(),
@@ -186,6 +217,38 @@ impl Shared {
             }
         }
         Ok(best)
+    }
+
+    /// The offset after the last of a partition that was ever settled.
+    pub(crate) fn settled_end(&self, settled: &Settled, partition: u32) -> Result<u64, LogError> {
+        let mut end = 0;
+        for class in [Class::Plain, Class::Compact] {
+            if let Some(last) = settled.files(class).last() {
+                end = end.max(self.index_of(settled, last)?.end_of(partition));
+            }
+        }
+        Ok(end)
+    }
+
+    /// The blocks that hold `offset` and what follows in the first file of a class that has some. A
+    /// file of which a compaction removed all records of the partition still tells their end.
+    pub(crate) fn blocks_from<'a>(
+        &self,
+        settled: &'a Settled,
+        class: Class,
+        partition: u32,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<(&'a Held, Vec<Stretch>)>, LogError> {
+        let mut from = offset;
+        while let Some((held, index)) = self.file_of(settled, class, partition, from)? {
+            let found = index.locate(partition, offset, max_bytes);
+            if !found.is_empty() {
+                return Ok(Some((held, found)));
+            }
+            from = index.end_of(partition);
+        }
+        Ok(None)
     }
 
     /// The first file of a class with records of a partition from `offset` on. The ends only rise from
@@ -270,7 +333,7 @@ impl Shared {
                 loaded => loaded?,
             }
         }
-        Ok(batches.found)
+        apart(batches.found)
     }
 
     /// Reads stretches that lie one after another in one file.
@@ -352,19 +415,32 @@ impl Batches {
     }
 }
 
-/// Few bytes are copied: a slow reader that holds them would hold the memory of a whole commit.
-fn small(pieces: Vec<Bytes>) -> Vec<Bytes> {
-    const FEW: usize = 4096;
-    let copy = |piece: Bytes| match piece.len() {
-        ..FEW => Bytes::copy_from_slice(&piece),
-        _ => piece,
-    };
-    pieces.into_iter().map(copy).collect()
+/// Few bytes are copied: a slow reader that holds them would hold the memory of much more.
+fn apart(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, LogError> {
+    const FEW: usize = 64 << 10;
+    let total = batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+    if total > FEW {
+        return Ok(batches);
+    }
+    let mut copied = BytesMut::with_capacity(total);
+    batches.iter().for_each(|batch| copied.extend_from_slice(batch.bytes()));
+    let mut copied = copied.freeze();
+    let part =
+        |batch: &RecordBatch| RecordBatch::parse_trusted(copied.split_to(batch.bytes().len()));
+    batches.iter().map(part).collect()
 }
 
 fn missing(partition: &Partition, offset: u64, next: u64) -> LogError {
     let what = "its frames are missing from the log".to_owned();
     LogError::Damaged { partition: partition.name.clone(), offset, next, what }
+}
+
+/// What was deleted or has expired meanwhile is not damaged.
+fn check_still_there(partition: &Partition, offset: u64) -> Result<(), LogError> {
+    if partition.is_deleted() {
+        return Err(LogError::Unknown { partition: partition.name.clone() });
+    }
+    check_range(partition, &partition.shown(), offset)
 }
 
 fn check_range(partition: &Partition, shown: &Shown, offset: u64) -> Result<(), LogError> {

@@ -1,4 +1,4 @@
-//! Opening: what the files hold is taken up, a torn tail is cut, damage is reported.
+//! Recovery: what the journal holds is taken up, damage and a torn tail are found. Nothing is written.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,16 @@ use crate::journal::SENTINEL;
 use crate::notes::Notes;
 use crate::partition::Stretch;
 use crate::producers::{Producers, Sequenced};
+use crate::sabotage::Sabotage;
 use crate::segment::{self, Folder, Segment, SegmentHeader, file_name};
 use crate::state::State;
-use crate::topics::{TopicRecord, Topics};
-use crate::{LogError, Note, RecordBatch};
+use crate::topics::{MAX_PARTITIONS, TopicRecord, Topics};
+use crate::torn::{self, Torn};
+use crate::{Cut, LogError, Note, RecordBatch};
+
+/// So many records may hide in a byte of a batch, whatever compresses it: a block of Zstandard makes
+/// 128 KiB of four bytes, and a record has seven at least.
+const RECORDS_A_BYTE: u64 = (128 << 10) / 4 / 7 + 1;
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,19 +29,6 @@ pub struct OpenReport {
     pub cut: Vec<Cut>,
     /// What is damaged although it was durable once.
     pub damage: Vec<Damage>,
-}
-
-/// Bytes at the journal's end that were not a whole commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it.
-    pub position: u64,
-    /// How many bytes.
-    pub length: u64,
-    /// The file that keeps them.
-    pub kept: PathBuf,
 }
 
 /// Bytes that were durable once and are not what was written.
@@ -55,6 +48,45 @@ pub struct Damage {
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
     folder: &'a Folder,
+    salt: u64,
+    topics: Topics,
+    groups: Groups,
+    notes: Notes,
+    producers: Producers,
+    report: OpenReport,
+    epoch: u32,
+    /// Partitions with lower ids, where they are not there, were deleted.
+    known_ids: u32,
+    /// What frames of a lower sequence say was known when the state was written.
+    known: u64,
+    /// The first segment and the sequence of its first frame, as the state has them.
+    first: (u64, u64),
+    /// The sequence that the next frame should have.
+    expected: u64,
+    /// The highest sequence that was seen anywhere.
+    highest: u64,
+    /// Everything below this sequence was durable before the log was opened.
+    synced: u64,
+    /// Where the first frame lies that no later one proves to be durable.
+    unproven: Option<(u64, usize)>,
+    /// The frames of an append whose last frame has not come yet.
+    group: Vec<(Header, usize, bool)>,
+    /// Headers that could not be read: where in the journal, and how many bytes.
+    lost: Vec<(u64, u64)>,
+    /// What is to be cut before the journal goes on.
+    torn: Vec<Torn>,
+    /// Files after the journal's end that were cut off, and may have held frames.
+    broken: Vec<u64>,
+    was_closed: bool,
+    /// The length of the longest segment.
+    longest: u64,
+    /// The time now, in milliseconds.
+    now: i64,
+}
+
+/// What was found in the journal, up to its end.
+#[derive(Debug)]
+pub(crate) struct Recovered {
     pub(crate) salt: u64,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
@@ -62,27 +94,25 @@ pub(crate) struct Scan<'a> {
     pub(crate) producers: Producers,
     pub(crate) report: OpenReport,
     pub(crate) epoch: u32,
-    /// Partitions with lower ids, where they are not there, were deleted.
-    known_ids: u32,
-    /// The sequence that the next frame should have.
+    /// The sequence that the next frame would have.
     pub(crate) expected: u64,
     /// The highest sequence that was seen anywhere.
     pub(crate) highest: u64,
-    /// Everything below this sequence was durable before the log was opened.
-    pub(crate) synced: u64,
     /// Where the first frame lies that no later one proves to be durable.
     pub(crate) unproven: Option<(u64, usize)>,
-    /// The frames of an append whose last frame has not come yet.
-    group: Vec<(Header, usize, bool)>,
-    /// Headers that could not be read: where in the journal, and how many bytes.
-    lost: Vec<(u64, u64)>,
-    was_closed: bool,
-    /// The time now, in milliseconds.
-    now: i64,
+    /// What is to be cut before the journal goes on.
+    pub(crate) torn: Vec<Torn>,
+    /// Files after the journal's end that were cut off, and may have held frames.
+    pub(crate) broken: Vec<u64>,
+    /// Whether offsets may have been lost that the state does not tell of.
+    pub(crate) has_losses: bool,
+    /// The first segment and the sequence of its first frame, as the state has them.
+    pub(crate) first: (u64, u64),
+    pub(crate) end: End,
 }
 
 /// Where the journal goes on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     /// The place of the last segment in the list.
     pub(crate) segment: usize,
@@ -111,20 +141,26 @@ impl<'a> Scan<'a> {
             report,
             epoch: state.epoch,
             known_ids: state.next_partition,
+            known: state.sequence,
+            first: (state.first_segment, state.first_sequence),
             expected: state.first_sequence,
             highest: state.first_sequence,
             synced: state.first_sequence,
             unproven: None,
             group: Vec::new(),
             lost: Vec::new(),
+            torn: Vec::new(),
+            broken: Vec::new(),
             was_closed: false,
+            longest: 0,
             now,
         }
     }
 
     /// Takes up the frames of `segments`, from the first on, until the journal ends.
-    pub(crate) fn run(&mut self, segments: &mut [Segment]) -> Result<End, LogError> {
+    pub(crate) fn run(mut self, segments: &mut [Segment]) -> Result<Recovered, LogError> {
         let mut end = End { segment: 0, at: segment::HEADER as usize };
+        self.longest = segments.iter().map(|segment| segment.length).max().unwrap_or(0);
         let (mut bytes, mut next) = (Vec::new(), Vec::new());
         self.read_into(segments.first(), &mut bytes)?;
         for place in 0..segments.len() {
@@ -135,19 +171,46 @@ impl<'a> Scan<'a> {
             self.check_segment_header(&segment, &bytes)?;
             let at = self.scan_segment(&segment, &bytes, &next);
             end = End { segment: place, at };
-            if !self.goes_on(&next) {
+            let goes_on = self.goes_on(&next) || self.is_proven_by(segments, place + 2)?;
+            self.check_end(&segment, &bytes, at, goes_on.then_some(&next))?;
+            if !goes_on {
                 self.drop_group(&mut end);
-                self.cut(&segment, &bytes, end.at)?;
+                self.note_torn(&segment, &bytes, end.at);
                 for later in segments.iter().skip(place + 1) {
                     self.read_into(Some(later), &mut next)?;
-                    self.cut_later(later, &next)?;
+                    self.note_torn_later(later, &next)?;
                 }
                 break;
             }
             std::mem::swap(&mut bytes, &mut next);
         }
         self.skip_lost();
-        Ok(end)
+        // A newer state does not know the topics any more that older frames commit offsets for.
+        let topics = &self.topics;
+        self.groups.keep_partitions(|id| topics.by_id(id).is_some());
+        Ok(self.finish(end))
+    }
+
+    fn finish(self, end: End) -> Recovered {
+        let Self { salt, topics, groups, notes, producers, report, epoch, .. } = self;
+        let Self { expected, highest, unproven, torn, broken, lost, first, .. } = self;
+        Recovered {
+            salt,
+            topics,
+            groups,
+            notes,
+            producers,
+            report,
+            epoch,
+            expected,
+            highest,
+            unproven,
+            torn,
+            broken,
+            has_losses: !lost.is_empty(),
+            first,
+            end,
+        }
     }
 
     fn read_into(&self, segment: Option<&Segment>, bytes: &mut Vec<u8>) -> Result<(), LogError> {
@@ -197,20 +260,24 @@ impl<'a> Scan<'a> {
             match header.filter(fits) {
                 Some(header) if header.follows(self.expected) => {
                     let body = bytes.get(at + HEADER..at + HEADER + header.length as usize);
-                    let is_good = body.is_some_and(|body| header.matches(body));
+                    let is_good = body.is_some_and(|body| header.matches(body))
+                        || Sabotage::BodiesUnchecked.is_on();
                     if !is_good && !self.is_proven(bytes, at + ALIGN, next) {
                         return at;
                     }
                     self.take(segment, bytes, header, at, is_good);
                     at += header.span();
                 }
-                _ if self.was_closed && header.is_none() => return at,
+                _ if self.was_closed && self.is_clean(bytes, at) => return at,
                 _ => {
                     if !self.is_proven(bytes, at, next) {
                         return at;
                     }
                     let Some(resume) = self.first_good(bytes, at) else { return at };
-                    self.skip_damage(segment, bytes, at, resume);
+                    let header =
+                        bytes.get(resume..).and_then(|rest| Header::parse(rest, self.salt));
+                    let sequence = header.map_or(self.expected, |header| header.sequence);
+                    self.skip_damage(segment, bytes, at, resume, sequence);
                     at = resume;
                 }
             }
@@ -225,6 +292,9 @@ impl<'a> Scan<'a> {
             .chain(good_headers(next, segment::HEADER as usize, salt).take(1))
             .map(|(_, header)| header);
         let mut proven = false;
+        if Sabotage::DamageIsTail.is_on() {
+            return false;
+        }
         for header in headers {
             self.highest = self.highest.max(header.sequence);
             proven |= header.synced > expected && header.sequence > expected;
@@ -249,21 +319,90 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Reports that frames are missing from `at` to `resume`, and goes on there.
-    fn skip_damage(&mut self, segment: &Segment, bytes: &[u8], at: usize, resume: usize) {
+    /// Reports what is missing at the end of a segment: the file was cut off there, or what lies there
+    /// is no frame though `next` goes on with a later one.
+    fn check_end(
+        &mut self,
+        segment: &Segment,
+        bytes: &[u8],
+        at: usize,
+        next: Option<&Vec<u8>>,
+    ) -> Result<(), LogError> {
+        let header = SegmentHeader::parse(bytes, &self.path_of(segment))?;
+        let header = header.filter(|header| header.number == segment.number);
+        let whole = header.map_or(segment::HEADER, |header| header.length);
+        let whole = crate::codec::size(whole).max(at);
+        let is_short = whole > bytes.len();
+        let is_clean = self.is_clean(bytes, at);
+        let resumed = next.and_then(|next| {
+            let (_, first) = good_headers(next, segment::HEADER as usize, self.salt)
+                .find(|(_, header)| header.sequence >= self.expected)?;
+            (!first.follows(self.expected)).then_some(first.sequence)
+        });
+        let ends_there = bytes.len().saturating_sub(at) < SENTINEL;
+        match resumed {
+            Some(sequence) if is_short || !is_clean => {
+                self.skip_damage(segment, bytes, at, whole.max(bytes.len()), sequence);
+            }
+            None if next.is_none()
+                && is_short
+                && (!is_clean || ends_there)
+                && self.expected >= self.known =>
+            {
+                // What comes next has a higher sequence than all that there was.
+                self.skip_damage(segment, bytes, at, whole, self.expected);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was begun after the frame that ends at `at`.
+    fn is_clean(&self, bytes: &[u8], at: usize) -> bool {
+        torn::is_untouched(bytes.get(at..).unwrap_or_default(), self.salt, self.expected)
+    }
+
+    /// Whether a segment from this place on tells that the expected frame was durable. One or more
+    /// before it may have nothing left that is good.
+    fn is_proven_by(&self, segments: &[Segment], from: usize) -> Result<bool, LogError> {
+        let mut bytes = Vec::new();
+        for segment in segments.iter().skip(from) {
+            self.read_into(Some(segment), &mut bytes)?;
+            let mut headers = good_headers(&bytes, segment::HEADER as usize, self.salt);
+            if headers.any(|(_, it)| it.sequence > self.expected && it.synced > self.expected) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reports that frames are missing from `at` to `resume`, and goes on with this sequence.
+    fn skip_damage(
+        &mut self,
+        segment: &Segment,
+        bytes: &[u8],
+        at: usize,
+        resume: usize,
+        sequence: u64,
+    ) {
         self.take_group(segment, bytes);
-        let header = bytes.get(resume..).and_then(|rest| Header::parse(rest, self.salt));
-        let sequence = header.map_or(self.expected, |header| header.sequence);
         let length = (resume - at) as u64;
+        // A file that was cut off may end before.
+        let position = at.min(bytes.len());
         self.report.damage.push(Damage {
             file: self.path_of(segment),
-            position: at as u64,
-            length,
-            what: format!("the frames of sequence {} to below {sequence}", self.expected),
+            position: position as u64,
+            length: (resume - position) as u64,
+            what: match sequence > self.expected {
+                true => format!("the frames of sequence {} to below {sequence}", self.expected),
+                false => format!("the frames from sequence {} on", self.expected),
+            },
         });
-        // Where nothing lies between, a file was lost, whose length is not known.
-        let bound = if length == 0 { segment.length } else { length };
-        self.lost.push((segment.start + at as u64, bound));
+        // Where nothing lies between, a file was lost, which is taken to be as long as the longest.
+        let bound = if length == 0 { self.longest } else { length };
+        if self.expected >= self.known {
+            self.lost.push((segment.start + at as u64, bound));
+        }
         self.expected = sequence;
     }
 
@@ -307,6 +446,7 @@ impl<'a> Scan<'a> {
     ) -> Option<()> {
         match header.kind {
             Kind::Batch => return self.apply_batch(segment, header, body, at, good),
+            _ if header.sequence < self.known => {}
             Kind::Offsets if good => {
                 let positions = Position::decode_all(body)?;
                 positions.into_iter().for_each(|position| self.groups.set(position));
@@ -315,10 +455,10 @@ impl<'a> Scan<'a> {
                 Note::decode_all(body)?.into_iter().for_each(|note| self.notes.set(note));
             }
             Kind::Created if good => {
-                drop(self.topics.put(TopicRecord::decode_v1(&mut Cursor::new(body))?));
+                self.put_topic(TopicRecord::decode_v1(&mut Cursor::new(body))?)?;
             }
             Kind::Topic if good => {
-                drop(self.topics.put(TopicRecord::decode(&mut Cursor::new(body))?));
+                self.put_topic(TopicRecord::decode(&mut Cursor::new(body))?)?;
             }
             Kind::Deleted if good => {
                 let gone = self.topics.remove(Cursor::new(body).text()?);
@@ -340,6 +480,16 @@ impl<'a> Scan<'a> {
             | Kind::Close
             | Kind::Lost => {}
         }
+        Some(())
+    }
+
+    /// `None` where the log would have more partitions than it may.
+    fn put_topic(&mut self, record: TopicRecord) -> Option<()> {
+        let more = record.count() as usize;
+        let all = self.topics.count().checked_add(more)?;
+        let had = self.topics.topic(&record.name).map_or(0, |topic| topic.partitions.len());
+        (all.saturating_sub(had) <= MAX_PARTITIONS as usize).then_some(())?;
+        self.topics.put(record);
         Some(())
     }
 
@@ -374,7 +524,10 @@ impl<'a> Scan<'a> {
         let end = shown.end;
         drop(shown);
         partition.set_next(end);
-        if good && let Some(sequenced) = sequenced_of(body) {
+        if good
+            && header.sequence >= self.known
+            && let Some(sequenced) = sequenced_of(body)
+        {
             let now = u64::try_from(max_timestamp).unwrap_or(0);
             self.producers.note(header.partition, &sequenced, header.base, next, now);
         }
@@ -412,21 +565,32 @@ impl<'a> Scan<'a> {
         self.group.clear();
     }
 
-    /// Keeps what was begun after the journal's end in a file of its own, then makes it zeros. What
-    /// lies there from an earlier use of the file stays.
-    fn cut(&mut self, segment: &Segment, bytes: &[u8], at: usize) -> Result<(), LogError> {
+    /// Notes what was begun after the journal's end, which is to be cut. What lies there from an
+    /// earlier use of the file stays.
+    fn note_torn(&mut self, segment: &Segment, bytes: &[u8], at: usize) {
         let newest = self.newest_after(bytes, at);
         let rest = bytes.get(at..).unwrap_or_default();
-        let is_clean = is_untouched(rest, self.salt, self.expected);
-        let torn = if is_clean { at } else { at + torn_bytes(rest, self.salt) };
-        self.cut_to(segment, bytes, at, newest.max(torn))
+        let is_clean = torn::is_untouched(rest, self.salt, self.expected);
+        let torn = if is_clean { at } else { at + torn::torn_bytes(rest, self.salt) };
+        self.torn.extend(Torn::of(segment, bytes, at, newest.max(torn)));
     }
 
-    /// As [`Scan::cut`] for a segment that the journal never came to.
-    fn cut_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
+    /// As [`Scan::note_torn`] for a segment that the journal never came to.
+    fn note_torn_later(&mut self, segment: &Segment, bytes: &[u8]) -> Result<(), LogError> {
         let from = segment::HEADER as usize;
+        let header = SegmentHeader::parse(bytes, &self.path_of(segment))?;
+        // A file that was never used has no header, or that of an earlier use.
+        let used = header.filter(|header| header.number == segment.number);
+        let is_short = used.is_some_and(|header| header.length > bytes.len() as u64);
+        if is_short || bytes.len() < segment::FIELDS {
+            let whole = used.map_or(segment::HEADER, |header| header.length);
+            self.skip_damage(segment, bytes, from, crate::codec::size(whole), self.expected);
+            self.broken.push(segment.number);
+            return Ok(());
+        }
         let to = self.newest_after(bytes, from);
-        self.cut_to(segment, bytes, from, to)
+        self.torn.extend(Torn::of(segment, bytes, from, to));
+        Ok(())
     }
 
     /// Where the last frame ends that was begun after the journal's end.
@@ -441,32 +605,6 @@ impl<'a> Scan<'a> {
         end
     }
 
-    fn cut_to(
-        &mut self,
-        segment: &Segment,
-        bytes: &[u8],
-        at: usize,
-        to: usize,
-    ) -> Result<(), LogError> {
-        let rest = bytes.get(at..to).unwrap_or_default();
-        let used = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let Some(tail) = rest.get(..used).filter(|tail| !tail.is_empty()) else { return Ok(()) };
-        let kept = format!("{:020}-{at:012}.cut", segment.number);
-        self.folder.write_file(&kept, tail)?;
-        let file = self.folder.segment(segment.number)?;
-        let path = self.path_of(segment);
-        let failed = |error| LogError::io("cutting the torn tail of", &path, error);
-        file.write_all_at(&vec![0; used], at as u64).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        self.report.cut.push(Cut {
-            file: path.clone(),
-            position: at as u64,
-            length: used as u64,
-            kept: self.folder.path(&kept),
-        });
-        Ok(())
-    }
-
     /// Offsets that may have been lost with unreadable headers are never given again: a partition
     /// without a later frame goes on after as many as the lost bytes can have held.
     fn skip_lost(&mut self) {
@@ -474,7 +612,8 @@ impl<'a> Scan<'a> {
             for partition in self.topics.partitions() {
                 let last = partition.shown().stretches.back().map(|last| last.position);
                 if last.is_none_or(|last| last < *position) {
-                    partition.recover(0, partition.next().saturating_add(*length));
+                    let lost = length.saturating_mul(RECORDS_A_BYTE);
+                    partition.recover(0, partition.next().saturating_add(lost));
                 }
             }
         }
@@ -496,25 +635,6 @@ pub(crate) fn good_headers(
             let at = from + index * ALIGN;
             Some((at, Header::parse(bytes.get(at..)?, salt)?))
         })
-}
-
-/// Whether nothing was begun at the front of `bytes`: there are the zeros that follow each commit, or
-/// a frame from an earlier use of the file.
-fn is_untouched(bytes: &[u8], salt: u64, expected: u64) -> bool {
-    let front = bytes.get(..SENTINEL).unwrap_or(bytes);
-    front.iter().all(|byte| *byte == 0)
-        || Header::parse(bytes, salt).is_some_and(|header| header.sequence < expected)
-}
-
-/// How many bytes of a torn commit are at the front of `bytes`, as far as one can tell: a whole frame
-/// by its header, or what lies before the next good header, within a page.
-fn torn_bytes(bytes: &[u8], salt: u64) -> usize {
-    const PAGE: usize = 4096;
-    let most = PAGE.min(bytes.len());
-    match Header::parse(bytes, salt) {
-        Some(header) => header.span().min(bytes.len()),
-        None => good_headers(bytes, ALIGN, salt).next().map_or(most, |(at, _)| at.min(most)),
-    }
 }
 
 /// The time by which a batch expires.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::commit::Work;
 use crate::frame;
 use crate::partition::{Partition, Stretch};
+use crate::sabotage::Sabotage;
 use crate::settled::{Class, Settled};
 use crate::shared::Shared;
 use crate::space::Trimmed;
@@ -17,23 +18,30 @@ const BLOCKS: usize = 1 << 20;
 impl Shared {
     /// Lets records expire; `false` where none did.
     pub(crate) fn retain_step(&self) -> Result<bool, LogError> {
+        let trims = self.expired()?;
+        if trims.is_empty() {
+            return Ok(false);
+        }
+        self.trim(trims)?;
+        Ok(true)
+    }
+
+    fn expired(&self) -> Result<Vec<Trimmed>, LogError> {
+        // What moved to a settled file meanwhile would be passed over, and not be counted.
+        let _settling = self.begin_settling()?;
         let now = i64::try_from(self.options.clock.now().as_millis()).unwrap_or(i64::MAX);
         let settled = Arc::clone(&read(&self.settled));
         let mut trims = Vec::new();
         for (config, partitions) in self.with_retention() {
             for partition in partitions {
                 let from = partition.shown().earliest;
-                let to = self.expired_to(&settled, &partition, &config, now)?;
+                let to = self.expired_to(&settled, &partition, from, &config, now)?;
                 if to > from {
                     trims.push(Trimmed { partition, from, to });
                 }
             }
         }
-        if trims.is_empty() {
-            return Ok(false);
-        }
-        self.trim(trims)?;
-        Ok(true)
+        Ok(trims)
     }
 
     /// The partitions of topics with a retention.
@@ -47,6 +55,9 @@ impl Shared {
 
     /// Lets partitions begin later: durably, and then their space is given back.
     pub(crate) fn trim(&self, trims: Vec<Trimmed>) -> Result<(), LogError> {
+        if Sabotage::SpaceBeforeTrim.is_on() {
+            self.give_back(&trims)?;
+        }
         let of = |trimmed: &Trimmed| (Arc::clone(&trimmed.partition), trimmed.to);
         let work = Work::Trim(trims.iter().map(of).collect());
         let ticket = self.enqueue(work, trims.len().saturating_mul(frame::HEADER), false);
@@ -76,11 +87,12 @@ impl Shared {
         if trims.is_empty() { Ok(()) } else { self.trim(trims) }
     }
 
-    /// The offset below which everything in a partition has expired.
+    /// The offset below which everything in a partition has expired, which begins at `from`.
     fn expired_to(
         &self,
         settled: &Settled,
         partition: &Partition,
+        from: u64,
         config: &TopicConfig,
         now: i64,
     ) -> Result<u64, LogError> {
@@ -93,11 +105,13 @@ impl Shared {
         };
         let (mut at, end) = {
             let shown = partition.shown();
+            // What somebody has trimmed meanwhile may have been counted, or not: it is for the next look.
+            let is_counted = shown.earliest == from;
             let is_known_young = shown.oldest.is_some_and(|(time, _)| time >= oldest);
-            if shown.earliest == shown.end || (surplus == 0 && is_known_young) {
-                return Ok(shown.earliest);
+            if !is_counted || from == shown.end || (surplus == 0 && is_known_young) {
+                return Ok(from);
             }
-            (shown.earliest, shown.end)
+            (from, shown.end)
         };
         while at < end {
             let stretches = self.stretches_from(settled, partition, at)?;
@@ -118,15 +132,19 @@ impl Shared {
     }
 
     /// The bytes that a partition keeps, counted once and then kept up.
-    fn bytes_of(&self, settled: &Settled, partition: &Partition) -> Result<u64, LogError> {
+    pub(crate) fn bytes_of(
+        &self,
+        settled: &Settled,
+        partition: &Partition,
+    ) -> Result<u64, LogError> {
         if let Some(bytes) = partition.shown().bytes {
             return Ok(bytes);
         }
-        let (mut at, end) = {
+        let (from, end) = {
             let shown = partition.shown();
             (shown.earliest, shown.end)
         };
-        let mut bytes = 0;
+        let (mut at, mut bytes) = (from, 0);
         while at < end {
             let stretches = self.stretches_from(settled, partition, at)?;
             let Some(last) = stretches.last() else { break };
@@ -134,7 +152,7 @@ impl Shared {
             at = last.next;
         }
         let mut shown = partition.shown();
-        if shown.end == end {
+        if shown.earliest == from && shown.end == end {
             shown.bytes = Some(bytes);
         }
         Ok(bytes)
@@ -149,8 +167,9 @@ impl Shared {
     ) -> Result<Vec<Stretch>, LogError> {
         let mut best: Vec<Stretch> = Vec::new();
         for class in [Class::Plain, Class::Compact] {
-            if let Some((_, index)) = self.file_of(settled, class, partition.id, offset)? {
-                let found = index.locate(partition.id, offset, BLOCKS);
+            if let Some((_, found)) =
+                self.blocks_from(settled, class, partition.id, offset, BLOCKS)?
+            {
                 let is_earlier = match (found.first(), best.first()) {
                     (Some(found), Some(best)) => found.offset < best.offset,
                     (found, _) => found.is_some(),

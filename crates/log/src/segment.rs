@@ -11,13 +11,16 @@ use crate::LogError;
 use crate::codec::{Cursor, open_bytes, seal_bytes};
 use crate::frame;
 use crate::journal::SENTINEL;
+use crate::names::SyncedOnce;
+use crate::sabotage::Sabotage;
 use crate::sync::{Mutex, lock};
 
 /// Bytes of a segment before its first frame.
 pub(crate) const HEADER: u64 = 1024;
 /// The header stands twice, in two sectors, since without the salt in it no frame can be told.
-const COPY: usize = 512;
-const FIELDS: usize = 64;
+pub(crate) const COPY: usize = 512;
+/// The bytes of a header that mean something.
+pub(crate) const FIELDS: usize = 64;
 const MAGIC: &[u8; 8] = b"DHARAJNL";
 /// A segment is written under this name until all of its zeros are durable.
 pub(crate) const SPARE: &str = "spare.tmp";
@@ -57,6 +60,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     pub(crate) first_sequence: u64,
     pub(crate) epoch: u32,
+    /// The length of the file; 0 in one that was written before this was noted.
+    pub(crate) length: u64,
 }
 
 impl SegmentHeader {
@@ -66,6 +71,8 @@ impl SegmentHeader {
         rest.put_u64_le(self.salt);
         rest.put_u64_le(self.first_sequence);
         rest.put_u32_le(self.epoch);
+        rest.put_u32_le(0);
+        rest.put_u64_le(self.length);
         rest.resize(FIELDS - 16, 0);
         let mut out = seal_bytes(MAGIC, &rest);
         out.resize(COPY, 0);
@@ -92,10 +99,20 @@ impl SegmentHeader {
         foreign.map_or(Ok(None), Err)
     }
 
+    /// What each copy of the header says; `None` where it is damaged, or of another version.
+    pub(crate) fn copies(bytes: &[u8], path: &Path) -> [Option<Self>; 2] {
+        [0, COPY].map(|at| {
+            let copy = bytes.get(at..at + FIELDS).unwrap_or_default();
+            let (_, rest) = open_bytes(MAGIC, copy, path).ok()??;
+            Self::parse_fields(rest)
+        })
+    }
+
     fn parse_fields(rest: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(rest);
         let (number, salt, first_sequence) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-        Some(Self { number, salt, first_sequence, epoch: cursor.u32()? })
+        let (epoch, _, length) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
+        Some(Self { number, salt, first_sequence, epoch, length })
     }
 }
 
@@ -103,7 +120,10 @@ impl SegmentHeader {
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) disk: Arc<dyn Disk>,
+    names: Arc<SyncedOnce>,
     pub(crate) dir: PathBuf,
+    /// How files that exist are opened.
+    access: OpenMode,
     /// Files that were read lately, most lately last.
     handles: Mutex<VecDeque<(FileKey, Arc<dyn File>)>>,
 }
@@ -128,7 +148,19 @@ type FileKey = (FileKind, u64);
 
 impl Folder {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, handles: Mutex::default() }
+        let names = Arc::new(SyncedOnce::new(disk));
+        let disk = Arc::clone(&names) as Arc<dyn Disk>;
+        Self { disk, names, dir, access: OpenMode::Existing, handles: Mutex::default() }
+    }
+
+    /// A folder that is looked at and not changed.
+    pub(crate) fn read_only(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { access: OpenMode::ReadOnly, ..Self::new(disk, dir) }
+    }
+
+    /// What is to be told when a sync of the folder has failed.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.names.failure()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -140,7 +172,15 @@ impl Folder {
         self.disk.open(&path, mode).map_err(|error| LogError::io("opening", &path, error))
     }
 
+    /// A file that exists, to be read, and written where the folder may be changed.
+    pub(crate) fn existing(&self, name: &str) -> Result<Arc<dyn File>, LogError> {
+        self.open(name, self.access)
+    }
+
     pub(crate) fn sync_dir(&self) -> Result<(), LogError> {
+        if Sabotage::FolderNotSynced.is_on() {
+            return Ok(());
+        }
         let synced = self.disk.sync_dir(&self.dir);
         synced.map_err(|error| LogError::io("syncing the folder", &self.dir, error))
     }
@@ -165,7 +205,7 @@ impl Folder {
             return Ok(file);
         }
         let (kind, number) = key;
-        let file = self.open(&kind.name(number), OpenMode::Existing)?;
+        let file = self.existing(&kind.name(number))?;
         handles.push_back((key, Arc::clone(&file)));
         if handles.len() > OPEN_HANDLES {
             handles.pop_front();
@@ -194,6 +234,14 @@ impl Folder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives a file another name, durably: nobody uses it any more.
+    pub(crate) fn set_aside(&self, name: &str, to: &str) -> Result<(), LogError> {
+        let (from, to) = (self.path(name), self.path(to));
+        let named = self.disk.rename(&from, &to);
+        named.map_err(|error| LogError::io("naming", &to, error))?;
+        self.sync_dir()
     }
 
     /// Removes the file of a segment that is settled.
@@ -228,15 +276,36 @@ impl Folder {
 
     /// Writes a whole new file, durably and at once: a crash leaves the old state or the new.
     pub(crate) fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+        let written = self.write_temporary(name, bytes).and_then(|()| self.name_temporary(name));
+        written.inspect_err(|_| self.drop_temporary(name))?;
+        self.sync_dir()
+    }
+
+    /// Writes what [`Folder::name_temporary`] then gives its name.
+    pub(crate) fn write_temporary(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         let temporary = format!("{name}.tmp");
         let path = self.path(&temporary);
         let failed = |error| LogError::io("writing", &path, error);
-        let file = self.open(&temporary, OpenMode::OrCreate)?;
-        file.set_len(0).map_err(failed)?;
+        let file = self.create(&temporary)?;
         file.write_all_at(bytes, 0).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        self.disk.rename(&path, &self.path(name)).map_err(failed)?;
-        self.sync_dir()
+        file.sync_data().map_err(failed)
+    }
+
+    /// Gives a file that was written its name. The name is durable with the next sync of the folder.
+    pub(crate) fn name_temporary(&self, name: &str) -> Result<(), LogError> {
+        let (from, to) = (self.path(&format!("{name}.tmp")), self.path(name));
+        self.disk.rename(&from, &to).map_err(|error| LogError::io("naming", &to, error))
+    }
+
+    /// Removes a file that gets no name; what cannot be removed now is at the next opening.
+    pub(crate) fn drop_temporary(&self, name: &str) {
+        drop(self.disk.remove(&self.path(&format!("{name}.tmp"))));
+    }
+
+    /// A new file, never one that an earlier attempt left: a sync of that may have failed.
+    pub(crate) fn create(&self, name: &str) -> Result<Arc<dyn File>, LogError> {
+        self.remove(name)?;
+        self.open(name, OpenMode::New)
     }
 
     /// Makes a segment of zeros after `header` that is durable under its name.
@@ -247,7 +316,8 @@ impl Folder {
         header: &[u8],
     ) -> Result<(), LogError> {
         let path = self.path(SPARE);
-        let made = self.fill_spare(length, header);
+        let file = self.create(SPARE)?;
+        let made = fill(file.as_ref(), length, header);
         made.map_err(|error| {
             // What a full disk let us write is given back; the error to tell is the first one.
             drop(self.disk.remove(&path));
@@ -260,23 +330,22 @@ impl Folder {
         named.map_err(|error| LogError::io("naming", &name, error))?;
         self.sync_dir()
     }
+}
 
-    fn fill_spare(&self, length: u64, header: &[u8]) -> std::io::Result<()> {
-        let file = self.disk.open(&self.path(SPARE), OpenMode::OrCreate)?;
-        file.set_len(0)?;
-        file.allocate(length)?;
-        file.write_all_at(header, 0)?;
-        let zeros = vec![0; ZEROS.min(crate::codec::size(length))];
-        let mut at = header.len() as u64;
-        while at < length {
-            let part = crate::codec::size(length - at).min(zeros.len());
-            file.write_all_at(zeros.get(..part).unwrap_or_default(), at)?;
-            // Synced in parts, so that a commit meanwhile waits for one part at most.
-            file.sync_data()?;
-            at += part as u64;
-        }
-        Ok(())
+/// Fills a new file with zeros after `header`, durably.
+fn fill(file: &dyn File, length: u64, header: &[u8]) -> std::io::Result<()> {
+    file.allocate(length)?;
+    file.write_all_at(header, 0)?;
+    let zeros = vec![0; ZEROS.min(crate::codec::size(length))];
+    let mut at = header.len() as u64;
+    while at < length {
+        let part = crate::codec::size(length - at).min(zeros.len());
+        file.write_all_at(zeros.get(..part).unwrap_or_default(), at)?;
+        // Synced in parts, so that a commit meanwhile waits for one part at most.
+        file.sync_data()?;
+        at += part as u64;
     }
+    Ok(())
 }
 
 /// The name of a file that belongs to segment `number`.

@@ -1,6 +1,7 @@
 //! Settling: full files of the journal are sorted by partition into settled files, so that each
 //! partition reads in long runs, and go back to the journal.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +10,8 @@ use crate::LogError;
 use crate::batch::MAX_TIMESTAMP_AT;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::partition::{Partition, Stretch};
+use crate::producers::Producers;
+use crate::sabotage::Sabotage;
 use crate::segment::{Segment, file_name, read_full};
 use crate::settled::{Class, Settled, SettledFile, SettledWriter};
 use crate::shared::Shared;
@@ -55,18 +58,24 @@ impl Shared {
         let chosen = chosen.count();
         let Some((old, rest)) = segments.split_at_checked(chosen) else { return Ok(false) };
         let Some(first) = rest.first() else { return Ok(false) };
-        let files = self.sort(old, first.start)?;
+        let mut files = Vec::new();
+        let sorted = self.sort(old, first.start, &mut files);
+        sorted.inspect_err(|_| self.drop_unlisted(&files))?;
         let settled = read(&self.settled).with(&files);
-        self.install(settled, first)?;
+        self.install(settled, first, &files)?;
         self.leave(old, rest, first.start);
         Ok(true)
     }
 
     /// Writes what the segments hold, up to the position `to`, into one file for each class.
-    fn sort(&self, segments: &[Segment], to: u64) -> Result<Vec<SettledFile>, LogError> {
+    fn sort(
+        &self,
+        segments: &[Segment],
+        to: u64,
+        files: &mut Vec<SettledFile>,
+    ) -> Result<(), LogError> {
         let partitions = read(&self.topics).partitions();
         let compact = self.compact_partitions();
-        let mut files = Vec::new();
         for class in [Class::Plain, Class::Compact] {
             let mut writer = None;
             let of_class = partitions
@@ -92,7 +101,7 @@ impl Shared {
                 files.push(writer.finish()?);
             }
         }
-        Ok(files)
+        Ok(())
     }
 
     /// Begins a settled file after all others of its class.
@@ -127,8 +136,12 @@ impl Shared {
         writer: &mut SettledWriter,
     ) -> Result<(), LogError> {
         let mut rest = stretches;
+        let settled = Arc::clone(&read(&self.settled));
+        let mut next = self.settled_end(&settled, partition.id)?.max(earliest);
         while let Some(first) = rest.first() {
             let Some(segment) = segment_at(segments, first.position) else { break };
+            // No frame tells of them any more, and no compaction has removed them.
+            self.push_lost(writer, partition.id, next, first.offset, 0, first.max_timestamp)?;
             let mut end = first.position;
             let together = rest.iter().take_while(|stretch| {
                 let follows = stretch.position == end && stretch.position < segment.end();
@@ -138,6 +151,7 @@ impl Shared {
             });
             let (together, after) = rest.split_at_checked(together.count()).unwrap_or((rest, &[]));
             rest = after;
+            next = together.last().map_or(next, |last| last.next);
             self.copy_run(segment, partition, earliest, together, writer)?;
         }
         Ok(())
@@ -210,49 +224,78 @@ impl Shared {
     }
 
     /// Makes durable that these are the settled files, and that the journal begins at `first`; then
-    /// lets readers see it.
-    ///
-    /// After an error the state may be on the disk or not, so that all files of the old state and of
-    /// the new one stay. The next state decides it; what it does not name is removed by an opening.
-    pub(crate) fn install(&self, settled: Settled, first: &Segment) -> Result<(), LogError> {
-        let state = self.state(&settled, first);
+    /// lets readers see it. After an error the `new` ones among them are gone where no state names them;
+    /// where one may be on the disk that does, all files of the old state and of the new one stay, and
+    /// the next state decides.
+    pub(crate) fn install(
+        &self,
+        settled: Settled,
+        first: &Segment,
+        new: &[SettledFile],
+    ) -> Result<(), LogError> {
+        // Whatever has a lower sequence is shown by now.
+        let sequence = lock(&self.journal).next_sequence;
+        let state = self.state(&settled, first, sequence);
         // The state may tell of what is written and not synced yet.
-        self.sync_journal(&mut lock(&self.journal))?;
+        let synced = self.sync_journal(&mut lock(&self.journal));
+        synced.inspect_err(|_| self.drop_unlisted(new))?;
+        // A number is never given to two states, whatever becomes of the first.
         let number = {
             let mut house = lock(&self.house);
             house.state_number += 1;
             house.state_number
         };
-        state::store(&self.folder, number, &state)?;
+        if !Sabotage::JournalUsedTooSoon.is_on() {
+            state::store(&self.folder, number, &state).map_err(|not_stored| {
+                if !not_stored.may_be_found {
+                    self.drop_unlisted(new);
+                }
+                not_stored.error
+            })?;
+        }
         *write(&self.settled) = Arc::new(settled);
+        state::clean(&self.folder, number, &state);
         Ok(())
     }
 
+    /// Removes settled files that no state names. The error to tell is the one before.
+    fn drop_unlisted(&self, files: &[SettledFile]) {
+        files.iter().for_each(|file| drop(self.folder.remove(&file.name())));
+    }
+
     /// As [`Shared::install`], where the journal stays as it is.
-    pub(crate) fn install_settled(&self, settled: Settled) -> Result<(), LogError> {
+    pub(crate) fn install_settled(
+        &self,
+        settled: Settled,
+        new: Option<&SettledFile>,
+    ) -> Result<(), LogError> {
         let first = read(&self.segments).first().copied();
-        first.map_or(Ok(()), |first| self.install(settled, &first))
+        first.map_or(Ok(()), |first| self.install(settled, &first, new.map_or(&[], from_ref)))
     }
 
     /// All that the log knows now.
-    fn state(&self, settled: &Settled, first: &Segment) -> State {
+    fn state(&self, settled: &Settled, first: &Segment, sequence: u64) -> State {
         let topics = read(&self.topics);
-        let bounds = topics.partitions().into_iter().map(|partition| {
-            let shown = partition.shown();
-            (partition.id, shown.earliest, shown.end)
-        });
+        let mut bounds = topics.bounds();
+        if Sabotage::EndsForgotten.is_on() {
+            bounds.iter_mut().for_each(|(_, earliest, end)| *end = *earliest);
+        }
         State {
             salt: self.salt,
             epoch: self.epoch,
             first_segment: first.number,
             first_sequence: first.first_sequence,
+            sequence,
             next_partition: topics.next_id(),
             next_settled: self.next_settled.load(Ordering::Relaxed),
             topics: topics.all().map(|topic| topic.record.clone()).collect(),
-            bounds: bounds.collect(),
+            bounds,
             positions: read(&self.groups).positions(),
             notes: read(&self.notes).all(),
-            producers: read(&self.producers).clone(),
+            producers: match Sabotage::ProducersForgotten.is_on() {
+                true => Producers::new(self.options.max_producers),
+                false => read(&self.producers).clone(),
+            },
             settled: settled.all().map(|held| held.file).collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use dhara_world::Timestamp;
 use dhara_world::disk::Lock;
 
 use crate::buffers::Buffers;
@@ -18,7 +19,7 @@ use crate::sync::{Condvar, Mutex, RwLock, lock};
 use crate::tail::Tail;
 use crate::ticket::Completer;
 use crate::topics::Topics;
-use crate::watch::WatchEnd;
+use crate::watch::{WatchEnd, Watcher};
 use crate::{Damage, LogError, OpenReport, Options, Ticket};
 
 /// How many damaged places are remembered: more tell nobody more.
@@ -57,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     /// Whether the file system gives back space inside of a file.
     pub(crate) knows_holes: AtomicBool,
-    pub(crate) syncs: AtomicU64,
+    pub(crate) syncs: Arc<AtomicU64>,
     /// What was found damaged since the log was opened.
     pub(crate) damage: Mutex<Vec<Damage>>,
     /// Held while a segment is made ready.
@@ -65,6 +66,9 @@ pub(crate) struct Shared {
     pub(crate) house: Mutex<House>,
     pub(crate) house_changed: Condvar,
     pub(crate) watches: Mutex<Vec<WatchEnd>>,
+    /// Counts the changes of topics since the log was opened.
+    pub(crate) topic_changes: AtomicU64,
+    pub(crate) topic_watchers: Mutex<Vec<Watcher>>,
     pub(crate) failure: OnceLock<LogError>,
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -80,8 +84,10 @@ pub(crate) struct Queue {
     pub(crate) is_urgent: bool,
     /// Whether the committer's thread sleeps.
     pub(crate) is_idle: bool,
-    /// Within how many microseconds what was written has to be synced.
-    pub(crate) sync_within: Option<u64>,
+    /// Whether it wakes by itself, in time for a mark.
+    pub(crate) has_alarm: bool,
+    /// When what was written and not synced has to be.
+    pub(crate) sync_due: Option<Timestamp>,
     pub(crate) is_closed: bool,
 }
 
@@ -93,7 +99,8 @@ impl Queue {
             bytes: 0,
             is_urgent: false,
             is_idle: false,
-            sync_within: None,
+            has_alarm: false,
+            sync_due: None,
             is_closed: false,
         }
     }
@@ -152,7 +159,18 @@ impl Shared {
 
     /// Why the log takes no more appends.
     pub(crate) fn failure(&self) -> Option<LogError> {
-        self.failure.get().cloned()
+        self.failure.get().cloned().or_else(|| {
+            // A sync of the folder is never tried twice either.
+            let what = self.folder.failure()?;
+            Some(LogError::Failed { what: Arc::from(what) })
+        })
+    }
+
+    /// As [`Shared::failure`], and tells those who wait.
+    pub(crate) fn find_failure(&self) -> Option<LogError> {
+        let is_new = self.failure.get().is_none();
+        let what = self.folder.failure().filter(|_| is_new);
+        what.map(|what| self.fail(what.to_owned())).or_else(|| self.failure())
     }
 
     /// The log takes no more appends from now on, and says why.

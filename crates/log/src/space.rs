@@ -45,14 +45,16 @@ impl Shared {
         let first = files.iter().position(|held| std::ptr::eq(held.as_ref(), first)).unwrap_or(0);
         for held in files.iter().skip(first) {
             let index = self.index_of(settled, held)?;
-            let is_past = index.run(id).is_some_and(|run| run.base >= trimmed.to);
+            let run = index.run(id);
+            let is_past = run.as_ref().is_some_and(|run| run.base >= trimmed.to);
             let blocks = index
                 .blocks(id)
                 .filter(|block| block.next > trimmed.from && block.next <= trimmed.to);
             let range = blocks.fold(None, |range: Option<(u64, u64)>, block| {
                 Some((range.map_or(block.position, |(from, _)| from), block.end()))
             });
-            if let Some((from, to)) = range {
+            if let (Some(run), Some((from, to))) = (run, range) {
+                held.set_dead(id, to.saturating_sub(run.position));
                 self.punch(held, from, to)?;
             }
             if is_past || index.end_of(id) >= trimmed.to {
@@ -72,7 +74,6 @@ impl Shared {
     }
 
     fn punch(&self, held: &Held, from: u64, to: u64) -> Result<(), LogError> {
-        held.add_dead(to.saturating_sub(from));
         let file = self.folder.settled(held.file.number)?;
         match file.punch(from, to.saturating_sub(from)) {
             // The space comes back when the file is written anew.
@@ -101,7 +102,7 @@ impl Shared {
         let alive = dead
             .iter()
             .fold(settled.clone(), |left, held| left.replaced(std::slice::from_ref(held), None));
-        self.install_settled(alive)?;
+        self.install_settled(alive, None)?;
         dead.iter().try_for_each(|held| self.remove_settled(held))
     }
 
@@ -124,6 +125,7 @@ impl Shared {
         for held in settled.all() {
             let index = self.index_of(&settled, held)?;
             for run in index.runs().filter(|run| ids.contains(&run.partition)) {
+                held.set_dead(run.partition, run.bytes);
                 self.punch(held, run.position, run.position + run.bytes)?;
             }
         }
@@ -146,6 +148,7 @@ impl Shared {
             let earliest = partition.map_or(u64::MAX, |partition| partition.shown().earliest);
             let dead = index.blocks(run.partition).take_while(|block| block.next <= earliest);
             if let Some(last) = dead.last() {
+                held.set_dead(run.partition, last.end().saturating_sub(run.position));
                 self.punch(held, run.position, last.end())?;
             }
         }

@@ -1,24 +1,24 @@
 //! State files: all that the log knows beside its records, so that opening it reads only the files
 //! of the journal that are not settled yet.
 //!
-//! A state may be newer than the point of the journal from which it is replayed: every frame of the
-//! journal comes to the same when it is taken up over a newer state.
+//! A state may be newer than the point of the journal from which it is replayed. It tells up to which
+//! sequence it surely knows all; every later frame comes to the same when it is taken up over it.
 
 use bytes::BufMut;
-use dhara_world::disk::OpenMode;
 
 use crate::LogError;
 use crate::codec::{Cursor, open_bytes, put_list, seal_bytes};
+use crate::frame::{MOST, MOST_EPOCH};
 use crate::groups::Position;
 use crate::notes::Note;
 use crate::producers::Producers;
 use crate::segment::{Folder, file_name, number_of};
 use crate::settled::SettledFile;
-use crate::topics::TopicRecord;
+use crate::topics::{MAX_PARTITIONS, TopicRecord};
 
 const MAGIC: &[u8; 8] = b"DHARASTA";
 /// A state is written twice, into two files: without it no topic has a name.
-const KINDS: [&str; 2] = ["state", "state-copy"];
+pub(crate) const KINDS: [&str; 2] = ["state", "state-copy"];
 
 /// What the log knows beside its records.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) first_segment: u64,
     /// The sequence of its first frame.
     pub(crate) first_sequence: u64,
+    /// What frames of a lower sequence say is in this state already, but for where batches lie.
+    pub(crate) sequence: u64,
     /// The ids of partitions from here on were never given.
     pub(crate) next_partition: u32,
     /// The number that the next settled file gets.
@@ -51,6 +53,7 @@ impl State {
             epoch: 0,
             first_segment,
             first_sequence: 0,
+            sequence: 0,
             next_partition: 0,
             next_settled: 1,
             topics: Vec::new(),
@@ -81,6 +84,7 @@ impl State {
         put_list(&mut rest, self.notes.iter(), |out, note| note.encode(out));
         put_list(&mut rest, self.settled.iter(), |out, file| file.encode(out));
         self.producers.encode(&mut rest);
+        rest.put_u64_le(self.sequence);
         seal_bytes(MAGIC, &rest)
     }
 
@@ -98,11 +102,14 @@ impl State {
         let notes = cursor.list(Note::decode)?;
         let settled = cursor.list(SettledFile::decode)?;
         let producers = Producers::decode(&mut cursor, most_producers)?;
+        // The first states of this version end here.
+        let sequence = if cursor.is_empty() { 0 } else { cursor.u64()? };
         let state = Self {
             salt,
             epoch,
             first_segment,
             first_sequence,
+            sequence,
             next_partition,
             next_settled,
             topics,
@@ -112,28 +119,69 @@ impl State {
             producers,
             settled,
         };
-        cursor.is_empty().then_some(state)
+        (cursor.is_empty() && state.can_be()).then_some(state)
+    }
+
+    /// Whether its numbers are such as a log can come to: nothing that counts on from them overflows,
+    /// and there are no more partitions than memory is to be taken for.
+    fn can_be(&self) -> bool {
+        let numbers = [self.first_segment, self.first_sequence, self.next_settled];
+        let ends = self.bounds.iter().map(|(_, _, end)| *end);
+        let partitions = self.topics.iter().map(|topic| u64::from(topic.count())).sum::<u64>();
+        numbers.into_iter().chain(ends).all(|number| number < MOST)
+            && self.bounds.iter().all(|(_, earliest, end)| earliest <= end)
+            && self.epoch < MOST_EPOCH
+            && partitions <= u64::from(MAX_PARTITIONS)
     }
 }
 
-/// Writes the state under a number higher than all before, durably, and removes those before.
-pub(crate) fn store(folder: &Folder, number: u64, state: &State) -> Result<(), LogError> {
+/// Why a state was not stored.
+#[derive(Debug)]
+pub(crate) struct NotStored {
+    pub(crate) error: LogError,
+    /// Whether an opening may find it nevertheless: then the files that it names have to stay.
+    pub(crate) may_be_found: bool,
+}
+
+impl From<LogError> for NotStored {
+    fn from(error: LogError) -> Self {
+        Self { error, may_be_found: false }
+    }
+}
+
+impl From<NotStored> for LogError {
+    fn from(not_stored: NotStored) -> Self {
+        not_stored.error
+    }
+}
+
+/// Writes the state under a number higher than all before, durably. Those before stay.
+pub(crate) fn store(folder: &Folder, number: u64, state: &State) -> Result<(), NotStored> {
     let bytes = state.encode(number);
-    for kind in KINDS {
-        folder.write_file(&file_name(number, kind), &bytes)?;
-    }
-    remove_older(folder, number)
+    let names = KINDS.map(|kind| file_name(number, kind));
+    let written = names.iter().try_for_each(|name| folder.write_temporary(name, &bytes));
+    written.inspect_err(|_| names.iter().for_each(|name| folder.drop_temporary(name)))?;
+    let named = names.iter().try_for_each(|name| folder.name_temporary(name));
+    named.and_then(|()| folder.sync_dir()).map_err(|error| {
+        names.iter().for_each(|name| folder.drop_temporary(name));
+        let removed = names.iter().try_for_each(|name| folder.remove(name));
+        let is_gone = removed.and_then(|()| folder.sync_dir()).is_ok();
+        NotStored { error, may_be_found: !is_gone }
+    })
 }
 
-/// Removes the states before `number`, and what version 1 has in their stead.
-fn remove_older(folder: &Folder, number: u64) -> Result<(), LogError> {
-    for name in folder.names()? {
+/// Removes the states before `number`, what version 1 has in their stead, and the settled files that
+/// are in none: those of an earlier attempt. What cannot be removed now is the next time.
+pub(crate) fn clean(folder: &Folder, number: u64, state: &State) {
+    for name in folder.names().unwrap_or_default() {
         let is_old = |kind: &str| number_of(&name, kind).is_some_and(|other| other < number);
-        if KINDS.into_iter().any(is_old) || number_of(&name, "index").is_some() {
-            folder.remove(&name)?;
+        let is_unlisted = number_of(&name, "settled").is_some_and(|number| {
+            number < state.next_settled && !state.settled.iter().any(|file| file.number == number)
+        });
+        if KINDS.into_iter().any(is_old) || number_of(&name, "index").is_some() || is_unlisted {
+            drop(folder.remove(&name));
         }
     }
-    Ok(())
 }
 
 /// What was found of the states in a folder.
@@ -180,6 +228,17 @@ pub(crate) fn load(folder: &Folder, most_producers: usize) -> Result<Loaded, Log
     }
 }
 
+/// Whether a state file is one of version 1, which nobody needs.
+pub(crate) fn is_version_1(folder: &Folder, name: &str) -> bool {
+    let read = || {
+        let file = folder.existing(name).ok()?;
+        let bytes = folder.read_all(name, file.as_ref()).ok()?;
+        let (version, _) = open_bytes(MAGIC, &bytes, &folder.path(name)).ok()??;
+        Some(version == 1)
+    };
+    read().unwrap_or(false)
+}
+
 enum Read {
     Good(Box<State>),
     Damaged,
@@ -188,7 +247,7 @@ enum Read {
 
 fn read_one(folder: &Folder, number: u64, name: &str, most: usize) -> Result<Read, LogError> {
     let path = folder.path(name);
-    let file = folder.open(name, OpenMode::Existing)?;
+    let file = folder.existing(name)?;
     let bytes = folder.read_all(name, file.as_ref())?;
     let Some((version, rest)) = open_bytes(MAGIC, &bytes, &path)? else { return Ok(Read::Damaged) };
     if version == 1 {

@@ -17,11 +17,16 @@ impl Tail {
         Self { buffers: VecDeque::new(), bytes: 0, most }
     }
 
-    /// Adds the commit that begins at `position`, later than all before; gives what had to make room.
-    pub(crate) fn push(&mut self, position: u64, bytes: Bytes) -> Vec<Bytes> {
+    /// Adds the pieces of the commit that begins at `position`, later than all before; gives what had
+    /// to make room.
+    pub(crate) fn push(&mut self, mut position: u64, pieces: Vec<Bytes>) -> Vec<Bytes> {
+        for piece in pieces {
+            let length = piece.len();
+            self.bytes += length;
+            self.buffers.push_back((position, piece));
+            position += length as u64;
+        }
         let mut gone = Vec::new();
-        self.bytes += bytes.len();
-        self.buffers.push_back((position, bytes));
         while self.bytes > self.most {
             let Some((_, oldest)) = self.buffers.pop_front() else { break };
             self.bytes -= oldest.len();

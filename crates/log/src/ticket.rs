@@ -218,3 +218,26 @@ impl Drop for Completer {
         self.end(LogError::Closed);
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_of_one_round_are_told_on_the_threads_that_wait() {
+        let completer = Completer::new(Weak::new());
+        let tickets: Vec<_> = (0..4).map(|place| completer.ticket(place)).collect();
+        let results = std::thread::scope(|scope| {
+            let waiters: Vec<_> =
+                tickets.into_iter().map(|ticket| scope.spawn(|| ticket.wait())).collect();
+            completer.complete([Ok(Appended::one(5)), Ok(Appended::one(6))]);
+            completer.complete([Ok(Appended::one(7))]);
+            drop(completer);
+            waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect::<Vec<_>>()
+        });
+        let offsets: Vec<_> =
+            results.iter().map(|it| it.as_ref().ok().map(Appended::base_offset)).collect();
+        assert_eq!(offsets, [Some(5), Some(6), Some(7), None]);
+        assert!(matches!(results.last(), Some(Err(LogError::Closed))));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::partition::Partition;
+use crate::partition::{Partition, Stretch};
 use crate::shared::Shared;
 use crate::sync::read;
 use crate::{LogError, TopicPartition};
@@ -18,13 +18,12 @@ impl Shared {
         timestamp: i64,
     ) -> Result<Option<(u64, i64)>, LogError> {
         let partition = Arc::clone(read(&self.topics).find(name)?);
-        let settled = Arc::clone(&read(&self.settled));
         let (mut at, end) = {
             let shown = partition.shown();
             (shown.earliest, shown.end)
         };
         while at < end {
-            let stretches = self.stretches_from(&settled, &partition, at)?;
+            let stretches = self.stretches_now(&partition, at)?;
             let Some(last) = stretches.last() else { break };
             for stretch in &stretches {
                 if stretch.max_timestamp >= timestamp
@@ -39,6 +38,22 @@ impl Shared {
         Ok(None)
     }
 
+    /// As [`Shared::stretches_from`], while others settle and merge.
+    fn stretches_now(&self, partition: &Partition, at: u64) -> Result<Vec<Stretch>, LogError> {
+        loop {
+            let files = self.files();
+            let found = self.stretches_from(&files.settled, partition, at);
+            let is_whole = match &found {
+                Ok(stretches) => stretches.first().is_some_and(|first| first.offset <= at),
+                Err(_) => false,
+            };
+            // What was settled meanwhile is missed in the files that there were before.
+            if is_whole || files.are_those_of(self) {
+                return found;
+            }
+        }
+    }
+
     fn find_time(
         &self,
         partition: &Partition,
@@ -48,7 +63,14 @@ impl Shared {
     ) -> Result<Option<(u64, i64)>, LogError> {
         let mut next = from;
         while next < to {
-            let fetched = self.read_partition(partition, next, PIECE)?;
+            let fetched = match self.read_partition(partition, next, PIECE) {
+                // It expired a moment ago.
+                Err(LogError::OutOfRange { earliest, .. }) if earliest > next => {
+                    next = earliest;
+                    continue;
+                }
+                fetched => fetched?,
+            };
             if fetched.next <= next {
                 break;
             }

@@ -133,7 +133,8 @@ impl Topics {
     /// the partitions that it did not have before.
     pub(crate) fn put(&mut self, record: TopicRecord) -> Vec<Arc<Partition>> {
         let old = self.by_name.remove(&record.name);
-        let mut partitions = Vec::with_capacity(record.count() as usize);
+        let count = record.count();
+        let mut partitions = Vec::with_capacity(count as usize);
         let mut new = Vec::new();
         let ids = record.ids.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
         for (number, id) in (0..).zip(ids) {
@@ -143,6 +144,7 @@ impl Topics {
                 new.push(Arc::clone(&partition));
                 partition
             });
+            partition.set_siblings(count);
             partition.set_sync(record.config.sync);
             if record.config.compact {
                 partition.set_compacted();
@@ -210,6 +212,15 @@ impl Topics {
         let mut all: Vec<_> = self.by_id.values().cloned().collect();
         all.sort_unstable_by_key(|partition| partition.id);
         all
+    }
+
+    /// Id, earliest offset and end of each partition, by id.
+    pub(crate) fn bounds(&self) -> Vec<(u32, u64, u64)> {
+        let bounds = |partition: Arc<Partition>| {
+            let shown = partition.shown();
+            (partition.id, shown.earliest, shown.end)
+        };
+        self.partitions().into_iter().map(bounds).collect()
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {

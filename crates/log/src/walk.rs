@@ -114,3 +114,64 @@ impl<'a> Walk<'a> {
         Some(Met::Lost { from, to, sequence: self.sequence })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::frame;
+
+    const SALT: u64 = 3;
+
+    /// Three frames of partition 1, with two offsets each.
+    fn frames() -> BytesMut {
+        let mut out = BytesMut::new();
+        for base in [0, 2, 4] {
+            let header = Header { base, partition: 1, count: 2, ..Header::plain(Kind::Batch) };
+            frame::push(&mut out, header, &[b"twelve bytes"], SALT);
+        }
+        out
+    }
+
+    /// What is met: the first offset, the offset after the last, and whether it is good.
+    fn met(bytes: BytesMut, has_gaps: bool) -> Vec<(u64, u64, bool)> {
+        let bytes = bytes.freeze();
+        let mut walk = Walk::new(&bytes, SALT, 1, 0, 6).with_gaps(has_gaps);
+        let all = std::iter::from_fn(|| walk.next());
+        all.map(|met| match met {
+            Met::Batch { header, .. } => (header.base, header.next(), true),
+            Met::Lost { from, to, .. } => (from, to, false),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn whatever_byte_is_bad_every_offset_is_met_once() {
+        let good = frames();
+        assert_eq!(met(good.clone(), false), [(0, 2, true), (2, 4, true), (4, 6, true)]);
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            let found = met(bad, false);
+            let mut next = 0;
+            for (from, to, _) in &found {
+                assert_eq!(*from, next, "byte {at}: {found:?}");
+                next = *to;
+            }
+            assert_eq!(next, 6, "byte {at}: {found:?}");
+            let lost: u64 = found.iter().filter(|it| !it.2).map(|it| it.1 - it.0).sum();
+            assert!(lost <= 2, "byte {at}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_a_compaction_removed_is_no_damage_where_there_may_be_gaps() {
+        let mut bytes = frames();
+        let rest = bytes.split_off(2 * 72);
+        bytes.truncate(72);
+        bytes.unsplit(rest);
+        assert_eq!(met(bytes.clone(), true), [(0, 2, true), (4, 6, true)]);
+        assert_eq!(met(bytes, false), [(0, 2, true), (2, 4, false), (4, 6, true)]);
+    }
+}

@@ -63,6 +63,18 @@ impl Watch {
         Self { state, partitions }
     }
 
+    /// A watch of one place that is no partition's, and that place.
+    pub(crate) fn of_one(ended: Option<LogError>) -> (Self, Watcher) {
+        let watch = Self::new(Vec::new(), ended);
+        {
+            let mut inner = lock(&watch.state.inner);
+            inner.ready.push(0);
+            inner.is_ready.push(true);
+        }
+        let watcher = Watcher { state: Arc::clone(&watch.state), number: 0 };
+        (watch, watcher)
+    }
+
     /// Waits for partitions that advanced: their places in the slice that the watch was made of.
     pub fn poll_advanced(&self, cx: &mut Context<'_>) -> Poll<Result<Vec<usize>, LogError>> {
         let mut inner = lock(&self.state.inner);
@@ -120,6 +132,11 @@ impl Inner {
 }
 
 impl Watcher {
+    /// Whether its watch is gone. To be asked of one that no other holds.
+    pub(crate) fn is_gone(&self) -> bool {
+        Arc::strong_count(&self.state) == 1
+    }
+
     /// Notes that the partition advanced; gives the watch to be woken, once a commit.
     pub(crate) fn advance(&self) -> Option<ToWake> {
         let mut inner = lock(&self.state.inner);

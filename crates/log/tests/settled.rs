@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dhara_log::batch::BatchBuilder;
-use dhara_log::{Append, Log, LogError, NewTopic, Options, TopicConfig, TopicPartition};
+use dhara_log::{
+    Append, GroupOffset, Log, LogError, NewTopic, Options, TopicConfig, TopicPartition,
+};
 use dhara_world::disk::SimDisk;
 use dhara_world::{Clock, Timestamp};
 use support::{append, batch, read_from};
@@ -201,4 +203,22 @@ fn a_deleted_topic_gives_its_space_back_and_its_name_free() {
     assert_eq!(read_from(&log, &orders(0), 0), [(0, "anew".to_owned())]);
     assert_eq!(read_from(&log, &TopicPartition::new("kept", 0), 0), [(0, "for ever".to_owned())]);
     assert_eq!(batch(&["x"]).len(), 69);
+}
+
+#[test]
+fn offsets_committed_for_a_deleted_topic_do_not_come_back_with_an_opening() {
+    let (disk, clock) = (SimDisk::new(), clock());
+    let log = open(&disk, &clock);
+    log.create_topic("orders", 2).unwrap();
+    fill(&log, 100);
+    let offsets = vec![GroupOffset::new("group", orders(0), 1)];
+    let ticket = log.append(Append { offsets, ..Append::default() });
+    log.commit_step();
+    ticket.wait().unwrap();
+    log.delete_topic("orders").unwrap();
+    assert_eq!(log.groups(), []);
+    // The state knows nothing of the topic; the frame with the offsets is still in the journal.
+    log.settle().unwrap();
+    drop(log);
+    assert_eq!(open(&disk, &clock).groups(), []);
 }

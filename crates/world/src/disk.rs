@@ -20,7 +20,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Creates `dir` and every folder above it that is missing, durably.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
-    /// Opens `path` for reading and writing.
+    /// Opens `path` for reading and, but for [`OpenMode::ReadOnly`], writing.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
     /// The names of the files in `dir`, sorted.
@@ -37,7 +37,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// Takes the lock that `path` stands for, without waiting; an error of kind
     /// [`io::ErrorKind::WouldBlock`] when another process (or another holder in this one) has it.
-    /// It is given back when the value is dropped or the process ends.
+    /// It is given back when the value is dropped or the process ends. A file that this process may
+    /// only read is locked nevertheless.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
 }
 
@@ -78,6 +79,8 @@ pub trait Lock: Send + Sync + fmt::Debug {}
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
+    /// It must exist, and is not written.
+    ReadOnly,
     /// It must exist.
     Existing,
     /// It is created where it is missing.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::Outcome;
 use crate::command;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, cache};
 use figures::FIGURES;
 use floor::Floor;
 use options::Options;
@@ -97,14 +97,4 @@ impl Bench {
         let model = model.unwrap_or_else(|| "an unnamed processor".to_owned());
         format!("{cores} cores of {model}; medians of {} runs", self.options.runs)
     }
-}
-
-/// The folder for what may be thrown away.
-fn cache() -> Outcome<PathBuf> {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    from("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .map(|cache| cache.join("dhara"))
-        .ok_or_else(|| "neither HOME nor XDG_CACHE_HOME is set: say where data may go".to_owned())
 }

@@ -17,6 +17,10 @@ pub(super) struct Options {
     pub(super) orders: u64,
     /// Whether the full folder is filled anew.
     pub(super) fresh: bool,
+    /// Gigabytes of the largest log.
+    pub(super) gigabytes: u64,
+    /// Whether the figures of the log are measured on small ones, for a look.
+    pub(super) quick: bool,
     /// A shop that was built elsewhere, to be measured instead of this workspace's.
     pub(super) shop: Option<PathBuf>,
 }
@@ -30,6 +34,8 @@ impl Options {
             seconds: None,
             orders: 1_000_000,
             fresh: false,
+            gigabytes: 10,
+            quick: false,
             shop: None,
         };
         let mut arguments = arguments.iter();
@@ -39,6 +45,8 @@ impl Options {
                 "--rate" => options.rate = number(argument, arguments.next())?,
                 "--seconds" => options.seconds = Some(number(argument, arguments.next())?),
                 "--orders" => options.orders = number(argument, arguments.next())?,
+                "--gigabytes" => options.gigabytes = number(argument, arguments.next())?,
+                "--quick" => options.quick = true,
                 "--fresh" => options.fresh = true,
                 "--shop" => {
                     let path = arguments.next().ok_or("`--shop` takes the path of a program")?;
@@ -78,7 +86,7 @@ fn number<N: std::str::FromStr + Default + PartialEq>(
 pub(super) fn help() -> String {
     let mut help = String::from(
         "cargo xtask bench [NAME]... [--runs N] [--rate N] [--seconds N] [--orders N] [--fresh]
-                  [--shop PATH]\n\n",
+                  [--gigabytes N] [--quick] [--shop PATH]\n\n",
     );
     for figure in FIGURES {
         let when = if figure.usual { "" } else { " (only when named)" };
@@ -90,6 +98,8 @@ pub(super) fn help() -> String {
         --seconds N   how long each load lasts (30 for `latency`, 60 for `sustained`)\n\
         --orders N    orders in the folder of `million` (1000000)\n\
         --fresh       fill that folder anew\n\
+        --gigabytes N the largest log of `log` (10)\n\
+        --quick       small logs and one run for `log`: a look, not a measurement\n\
         --shop PATH   measure this program instead of the workspace's\n"
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Row {
     unit: &'static str,
     values: Vec<f64>,
     goal: Goal,
-    floor: Option<(String, f64)>,
+    floor: Option<(String, Vec<f64>)>,
 }
 
 impl Row {
@@ -31,26 +31,12 @@ impl Row {
 
     /// What no implementation could go below, in the unit of the figure.
     pub(super) fn floor(mut self, name: impl Into<String>, value: f64) -> Row {
-        self.floor = Some((name.into(), value));
+        self.floor = Some((name.into(), vec![value]));
         self
     }
 
-    fn median(&self) -> f64 {
-        let mut values = self.values.clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let upper = values.get(middle).copied().unwrap_or(f64::NAN);
-        if values.len() % 2 == 1 {
-            return upper;
-        }
-        middle
-            .checked_sub(1)
-            .and_then(|lower| values.get(lower))
-            .map_or(upper, |lower| (lower + upper) / 2.0)
-    }
-
     fn cells(&self) -> [String; 7] {
-        let median = self.median();
+        let median = middle(&self.values);
         let least = self.values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let spread = if self.values.len() > 1 {
@@ -64,8 +50,9 @@ impl Row {
             Goal::None => (String::new(), ""),
         };
         let (floor, ratio) = match &self.floor {
-            Some((name, value)) => {
-                (format!("{} {name}", figure(*value)), format!("{:.2} x", median / value))
+            Some((name, values)) => {
+                let floor = middle(values);
+                (format!("{} {name}", figure(floor)), format!("{:.2} x", median / floor))
             }
             None => (String::new(), String::new()),
         };
@@ -81,11 +68,31 @@ impl Row {
     }
 }
 
+/// The median.
+fn middle(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = values.get(middle).copied().unwrap_or(f64::NAN);
+    if values.len() % 2 == 1 {
+        return upper;
+    }
+    middle
+        .checked_sub(1)
+        .and_then(|lower| values.get(lower))
+        .map_or(upper, |lower| (lower + upper) / 2.0)
+}
+
 /// Adds the rows of a further run to those of the runs before.
 pub(super) fn gather(rows: &mut Vec<Row>, run: Vec<Row>) {
     for row in run {
         match rows.iter_mut().find(|known| known.name == row.name) {
-            Some(known) => known.values.extend(row.values),
+            Some(known) => {
+                known.values.extend(row.values);
+                if let (Some((_, floors)), Some((_, more))) = (&mut known.floor, row.floor) {
+                    floors.extend(more);
+                }
+            }
             None => rows.push(row),
         }
     }
@@ -134,15 +141,16 @@ mod tests {
 
     fn runs(values: &[f64]) -> Row {
         let mut rows = Vec::new();
-        for value in values {
-            let row = Row::new("latency", *value, "ms").goal(Goal::AtMost(5.0)).floor("fsync", 2.0);
+        for (value, floor) in values.iter().zip([2.0, 9.0, 1.0]) {
+            let row =
+                Row::new("latency", *value, "ms").goal(Goal::AtMost(5.0)).floor("fsync", floor);
             gather(&mut rows, vec![row]);
         }
         rows.remove(0)
     }
 
     #[test]
-    fn the_median_of_the_runs_is_held_against_goal_and_floor() {
+    fn the_median_of_the_runs_is_held_against_the_goal_and_the_median_of_the_floors() {
         let cells = runs(&[9.0, 4.0, 3.0]).cells();
         assert_eq!(cells, ["latency", "4 ms", "3 .. 9", "<= 5", "yes", "2 fsync", "2.00 x"]);
         assert_eq!(runs(&[4.0, 7.0]).cells()[1], "5.50 ms");

@@ -3,7 +3,6 @@
 mod parts;
 mod suites;
 mod tally;
-mod tools;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use crate::Outcome;
 use crate::runs::COUNTS;
 use crate::workspace::Workspace;
 use parts::PARTS;
+pub(crate) use suites::CONTROLS;
 use suites::SUITES;
 use tally::Tally;
 

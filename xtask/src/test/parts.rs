@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::suites::SUITES;
-use super::{Run, tally, tools};
+use super::{Run, tally};
 use crate::command::{cargo, run as run_command};
 use crate::runs::COUNTS;
 use crate::workspace::Target;
-use crate::{Outcome, layers, licences};
+use crate::{Outcome, layers, licences, tools};
 
 /// A check, or a group of tests.
 pub(super) struct Part {
@@ -47,7 +47,11 @@ pub(super) const PARTS: &[Part] = &[
 ];
 
 /// Examples that are given arguments, or never end by themselves.
-const EXAMPLES: &[Example] = &[Example { name: "mem_path", arguments: Some(&["path", "1000"]) }];
+const EXAMPLES: &[Example] = &[
+    Example { name: "bench_log", arguments: None },
+    Example { name: "mem_path", arguments: Some(&["path", "1000"]) },
+    Example { name: "torture", arguments: None },
+];
 
 struct Example {
     name: &'static str,
@@ -127,7 +131,7 @@ fn tests(run: &mut Run<'_>) -> Outcome {
     let mut command = cargo_test(run);
     command.args(["--workspace", "--lib", "--bins"]);
     for target in run.workspace.ours().flat_map(|package| package.targets_of("test")) {
-        if !SUITES.iter().any(|suite| suite.test == target.name) {
+        if !SUITES.iter().any(|suite| suite.is_test(&target.name)) {
             command.args(["--test", &target.name]);
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::event::{DecodeError, Envelope, Limits};
 pub use crate::event::{Headers, Message, Topic};
 use crate::world::Timestamp;
 
@@ -109,6 +110,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Its envelope, within the usual limits.
+    // For each event that is handled: as a call, it would hand the envelope on by a copy.
+    #[inline(always)]
+    pub(crate) fn envelope(&self) -> Result<Envelope<'_>, DecodeError> {
+        Envelope::parse_message(&self.headers, &self.body, &Limits::default())
+    }
+
     /// The same delivery once more, for the framework's own use: only one of the two may be acked.
     pub(crate) fn twin(&self) -> Self {
         Self {

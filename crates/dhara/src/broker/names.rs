@@ -29,6 +29,12 @@ impl<T> ByTopic<T> {
         }
     }
 
+    /// Keeps those of which `keeps` says so.
+    #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: never forgets a topic"))]
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&Topic, &T) -> bool) {
+        self.0.retain(|(name, value)| keeps(name, value));
+    }
+
     #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: never forgets a topic"))]
     pub(crate) fn clear(&mut self) {
         self.0.clear();

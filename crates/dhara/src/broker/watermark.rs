@@ -52,32 +52,33 @@ impl<T> Watermark<T> {
     where
         T: Copy,
     {
-        self.done_if(offset, |value| Some(*value))
+        let mut held = None;
+        self.done_all([offset], |value| {
+            held = Some(*value);
+            true
+        });
+        held
     }
 
-    /// Marks `offset` as done, where `condition` gives something for what it holds, and gives that;
-    /// else nothing changes.
-    // For each event that is acked: as a call, most of it would be the handing over.
-    #[inline(always)]
-    pub(crate) fn done_if<R>(
+    /// Marks those of `offsets` as done that are open and for whose value `condition` holds.
+    pub(crate) fn done_all(
         &mut self,
-        offset: u64,
-        condition: impl FnOnce(&T) -> Option<R>,
-    ) -> Option<R> {
-        let place = self.place(offset)?;
-        let (_, held) = self.window.get_mut(place)?;
-        let given = held.as_ref().and_then(condition)?;
-        *held = None;
-        if place == self.first {
-            // What is done behind the first goes with it.
-            while self.window.get(self.first).is_some_and(|(_, value)| value.is_none()) {
-                self.first += 1;
-            }
-            if self.first == self.window.len() || self.first >= WORTH_A_MOVE {
-                self.make_room();
+        offsets: impl IntoIterator<Item = u64>,
+        mut condition: impl FnMut(&T) -> bool,
+    ) {
+        let open = self.window.get_mut(self.first..).unwrap_or_default();
+        let lowest = open.first().map_or(0, |(offset, _)| *offset);
+        for offset in offsets {
+            let Some((_, held)) = place_of(open, lowest, offset) else { continue };
+            if held.as_ref().is_some_and(&mut condition) {
+                *held = None;
             }
         }
-        Some(given)
+        // What is done behind the first goes with it.
+        self.first += open.iter().take_while(|(_, held)| held.is_none()).count();
+        if self.first == self.window.len() || self.first >= WORTH_A_MOVE {
+            self.make_room();
+        }
     }
 
     /// Drops what is done at the start, when it is all or most: so often as to move each place once.
@@ -91,8 +92,9 @@ impl<T> Watermark<T> {
 
     /// What the open `offset` holds.
     pub(crate) fn get_mut(&mut self, offset: u64) -> Option<&mut T> {
-        let place = self.place(offset)?;
-        self.window.get_mut(place)?.1.as_mut()
+        let open = self.window.get_mut(self.first..)?;
+        let (lowest, _) = *open.first()?;
+        place_of(open, lowest, offset)?.1.as_mut()
     }
 
     /// The lowest offset that is not done: everything below it is.
@@ -110,26 +112,29 @@ impl<T> Watermark<T> {
         let window = self.window.get_mut(self.first..).unwrap_or_default();
         window.iter_mut().filter_map(|(offset, value)| Some((*offset, value.as_mut()?)))
     }
+}
 
-    /// Without gaps, an offset lies as far from the first as it is greater than the first's.
-    #[inline]
-    fn place(&self, offset: u64) -> Option<usize> {
-        let (first, _) = self.window.get(self.first)?;
-        let guess = self.first.checked_add(usize::try_from(offset.checked_sub(*first)?).ok()?)?;
-        match self.window.get(guess) {
-            Some((found, _)) if *found == offset => Some(guess),
-            _ => self.search(offset),
-        }
+/// Where `offset` lies in an open window that begins with `lowest`. Without gaps, it lies as far from
+/// the first as it is greater than the first's.
+#[inline]
+fn place_of<T>(
+    open: &mut [(u64, Option<T>)],
+    lowest: u64,
+    offset: u64,
+) -> Option<&mut (u64, Option<T>)> {
+    let guess = usize::try_from(offset.checked_sub(lowest)?).ok()?;
+    match open.get(guess) {
+        Some((found, _)) if *found == offset => open.get_mut(guess),
+        _ => search(open, offset),
     }
+}
 
-    /// With gaps.
-    #[cold]
-    #[inline(never)]
-    fn search(&self, offset: u64) -> Option<usize> {
-        let open = self.window.get(self.first..)?;
-        let place = open.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
-        Some(self.first + place)
-    }
+/// With gaps.
+#[cold]
+#[inline(never)]
+fn search<T>(open: &mut [(u64, Option<T>)], offset: u64) -> Option<&mut (u64, Option<T>)> {
+    let place = open.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
+    open.get_mut(place)
 }
 
 #[cfg(test)]

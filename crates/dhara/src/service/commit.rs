@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::core::Verdict;
 use super::endpoint::{Desk, Endpoint};
 use super::failure::Failed;
-use super::item::{Handlers, Item, Order, Track};
+use super::item::{Handlers, Item, Order};
 use super::lane::Lane;
+use super::track::Track;
 use crate::answer::BoxFuture;
 use crate::broker::Message;
-use crate::event::{Envelope, EventId, Limits};
+use crate::event::EventId;
 use crate::store::{DeadLetter, InboxRow, OutboxRow, PositionRow, StoreError, Tx, Unit};
 
 /// Works that wait for the lane's unit that is on its way.
@@ -79,7 +80,7 @@ impl Work {
     pub(crate) fn buried(item: Item, letter: DeadLetter) -> Self {
         let mut work = Self::new(item, EventId::from(crate::world::Uuid::from_u128(0)), 0);
         work.event = None;
-        work.item.remaining = 0;
+        work.item.history.remaining = 0;
         work.unreadable = Some(letter);
         work
     }
@@ -114,7 +115,7 @@ impl Lane {
             }
             state.parking.take_along(&mut work.item);
         } else if !state.parking.is_empty()
-            && !work.item.taken
+            && !work.item.history.taken
             && state.parking.holds(&work.item.order())
         {
             state.parking.take_along(&mut work.item);
@@ -151,13 +152,13 @@ impl Lane {
                 + u64::from(work.ran.dead.count_ones())
                 + u64::from(work.unreadable.is_some());
             self.core.counters.dead.fetch_add(dead, Ordering::Relaxed);
-            work.item.remaining &= !(work.finished() | work.ran.done | work.ran.dead);
-            if work.item.remaining == 0 {
+            work.item.history.remaining &= !(work.finished() | work.ran.done | work.ran.dead);
+            if work.item.history.remaining == 0 {
                 through.push(work.item);
                 continue;
             }
             parked = true;
-            work.ran.failed.iter().for_each(|number| work.item.note_failure(*number));
+            work.ran.failed.iter().for_each(|number| work.item.history.note_failure(*number));
             match work.wait.into_iter().chain(work.ran.wait).max() {
                 Some(wait) => {
                     let order = work.item.order();
@@ -221,7 +222,7 @@ impl super::lane::LaneState {
     /// Works of a key that has just been parked commit what they have, and then wait behind it.
     fn defer_pending(&mut self, order: &Order) {
         for work in &mut self.commits.pending {
-            if !work.item.taken && work.item.order() == *order {
+            if !work.item.history.taken && work.item.order() == *order {
                 self.parking.take_along(&mut work.item);
                 work.deferred = true;
             }
@@ -376,16 +377,14 @@ impl Writing<'_> {
         number: usize,
         endpoint: &dyn Endpoint,
     ) -> Result<Result<(), Failed>, StoreError> {
-        let delivery = work.item.delivery();
         let Some(event) = &work.event else { return Ok(Ok(())) };
         if !self.is_new(endpoint, event).await? {
             return Ok(Ok(()));
         }
-        let envelope =
-            match Envelope::parse_message(&delivery.headers, &delivery.body, &Limits::default()) {
-                Ok(envelope) => envelope,
-                Err(error) => return Ok(Err(error.into())),
-            };
+        let envelope = match work.item.delivery().envelope() {
+            Ok(envelope) => envelope,
+            Err(error) => return Ok(Err(error.into())),
+        };
         let outcome = endpoint.call_in_tx(number, &work.item, &envelope, self.tx, self.desk).await;
         if outcome.is_ok() {
             self.outbox.extend(self.desk.messages.drain(..).map(row_of));

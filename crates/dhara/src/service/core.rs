@@ -9,7 +9,8 @@ use tokio::sync::{Notify, watch};
 
 use super::endpoint::Endpoint;
 use super::failure::{Failed, FailureKind};
-use super::item::{Handlers, Item, Track};
+use super::item::{Handlers, Item};
+use super::track::Track;
 use crate::broker::{
     Batch, Broker, BrokerError, Delivery, Message, Receipt, Subscription, Topic, TopicPartition,
 };
@@ -123,7 +124,7 @@ impl Core {
     /// Decides over a failure of handler `number`.
     pub(crate) fn verdict(&self, item: &Item, number: usize, failed: &Failed) -> Verdict {
         let retry = self.endpoints.get(number).map(|endpoint| endpoint.spec().retry);
-        let attempt = item.attempt(number);
+        let attempt = item.history.attempt(number);
         let wait = match failed.kind {
             FailureKind::Permanent => None,
             FailureKind::Transient if failed.panicked && attempt >= MOST_PANICS => None,
@@ -168,7 +169,7 @@ impl Core {
             event_id,
             handler: endpoint.map(|endpoint| endpoint.spec().name.to_string()).unwrap_or_default(),
             error,
-            attempts: number.map_or(1, |number| item.attempt(number)),
+            attempts: number.map_or(1, |number| item.history.attempt(number)),
             at: self.world.now(),
         }
     }

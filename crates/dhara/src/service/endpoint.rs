@@ -10,13 +10,14 @@ use std::task::{Context as Poller, Poll};
 
 use futures_util::FutureExt;
 
+use super::arrived::Share;
 use super::extract::{Context, correlation_of};
 use super::failure::Failed;
 use super::handler::{Arguments, Handler, Outcome};
 use super::item::{Item, Order};
 use super::retry::Retry;
 use crate::answer::BoxFuture;
-use crate::broker::{Message, Topic};
+use crate::broker::{Delivery, Message, Topic};
 use crate::event::{Encoder, Envelope, Event, Origin, Outgoing};
 use crate::store::Tx;
 use crate::world::World;
@@ -56,7 +57,7 @@ pub(crate) trait Endpoint: Send + Sync {
 /// Deliveries of one event type, in order, and what becomes of each.
 pub(crate) struct Run<'a> {
     pub(crate) number: usize,
-    pub(crate) items: &'a [Item],
+    pub(crate) share: &'a Share,
     pub(crate) envelopes: &'a [Envelope<'a>],
     pub(crate) results: &'a mut Results,
     pub(crate) desk: &'a mut Desk,
@@ -147,11 +148,10 @@ where
     fn begin(
         &self,
         attempt: u32,
-        item: &Item,
+        delivery: &Delivery,
         envelope: &Envelope<'_>,
         tx: Option<&Tx>,
     ) -> Result<H::Future, Failed> {
-        let delivery = item.delivery();
         let event = envelope.data::<A::Event>().map_err(|error| {
             Failed::from(error.at(&delivery.topic, delivery.partition, delivery.offset))
         })?;
@@ -188,7 +188,8 @@ where
         desk: &'a mut Desk,
     ) -> BoxFuture<'a, Result<(), Failed>> {
         Box::pin(async move {
-            let future = self.begin(item.attempt(number), item, envelope, Some(tx))?;
+            let future =
+                self.begin(item.history.attempt(number), item.delivery(), envelope, Some(tx))?;
             let outcome = self.watch(pin!(future)).await;
             self.end(outcome, envelope, desk)
         })
@@ -196,23 +197,24 @@ where
 
     fn call_run<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let Run { number, items, envelopes, results, desk } = run;
+            let Run { number, share, envelopes, results, desk } = run;
+            let attempt = share.history.attempt(number);
             let mut failed: Vec<Order> = Vec::new();
-            for (place, (item, envelope)) in items.iter().zip(envelopes).enumerate() {
+            for (place, (delivery, envelope)) in share.deliveries().zip(envelopes).enumerate() {
                 // What comes after a failure of its key waits behind it.
-                if !failed.is_empty() && failed.contains(&item.order()) {
+                if !failed.is_empty() && failed.contains(&Order::of(delivery)) {
                     results.skipped.push((place, number));
                     continue;
                 }
-                let future = match self.begin(item.attempt(number), item, envelope, None) {
+                let future = pin!(match self.begin(attempt, delivery, envelope, None) {
                     Ok(future) => future,
                     Err(failure) => {
                         results.failed.push((place, number, failure));
-                        failed.push(item.order());
+                        failed.push(Order::of(delivery));
                         continue;
                     }
-                };
-                let outcome = self.watch(pin!(future)).await;
+                });
+                let outcome = self.watch(future).await;
                 match self.end(outcome, envelope, desk) {
                     Ok(()) if desk.messages.is_empty() => {}
                     Ok(()) => {
@@ -221,7 +223,7 @@ where
                     }
                     Err(failure) => {
                         results.failed.push((place, number, failure));
-                        failed.push(item.order());
+                        failed.push(Order::of(delivery));
                     }
                 }
             }

@@ -1,12 +1,12 @@
 //! Takes deliveries from the broker and spreads them over the lanes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::arrived::{Arrived, Place, Share};
 use super::core::{Core, partition_of};
-use super::item::Item;
 use super::lane::Lane;
 use crate::broker::{Assignment, BrokerError, Delivery, Signal, Subscription, TopicPartition};
 use crate::world::timeout;
@@ -16,8 +16,8 @@ pub(crate) struct Intake {
     pub(crate) core: Arc<Core>,
     pub(crate) subscription: Arc<dyn Subscription>,
     pub(crate) lanes: Arc<[Arc<Lane>]>,
-    /// What is on its way to each lane; empty between two signals, and kept for its capacity.
-    pub(crate) pending: Vec<VecDeque<Item>>,
+    /// What is on its way to each lane; empty between two signals.
+    pub(crate) pending: Vec<Vec<Place>>,
     /// Positions that the store held when the service started.
     pub(crate) stored: HashMap<TopicPartition, u64>,
 }
@@ -53,33 +53,39 @@ impl Intake {
         let together = |one: &Delivery, next: &Delivery| {
             one.partition == next.partition && one.topic == next.topic
         };
-        let batch = Arc::new(deliveries);
-        let mut places = 0..;
-        for run in batch.chunk_by(together) {
+        let mut tracks = Vec::new();
+        let mut numbers = 0..;
+        for (run, track) in deliveries.chunk_by(together).zip(0..) {
             let Some(first) = run.first() else { continue };
-            let track = self.core.track(&partition_of(first), first.offset);
-            track.begin(run.iter().map(|delivery| delivery.offset));
-            for (delivery, place) in run.iter().zip(&mut places) {
-                let number = self.lane_of(delivery);
-                if let Some(pending) = self.pending.get_mut(number) {
-                    pending.push_back(Item::new(batch.clone(), place, track.clone()));
+            let whole = self.core.track(&partition_of(first), first.offset);
+            whole.begin(run.iter().map(|delivery| delivery.offset));
+            tracks.push(whole);
+            for (each, delivery) in run.iter().zip(&mut numbers) {
+                let lane = self.lane_of(each);
+                if let Some(pending) = self.pending.get_mut(lane) {
+                    pending.push(Place { delivery, track });
                 }
             }
         }
+        let batch = Arrived::new(deliveries, tracks);
         for (lane, pending) in self.lanes.iter().zip(&mut self.pending) {
             if !pending.is_empty() {
-                lane.add(pending);
+                // There will be as many again, so that the next ones need not make room one by one.
+                let next = Vec::with_capacity(pending.capacity());
+                lane.add(Share::new(batch.clone(), std::mem::replace(pending, next)));
             }
         }
     }
 
     fn lane_of(&self, delivery: &Delivery) -> usize {
-        let hash = match &delivery.key {
-            Some(key) => hash_of(key),
+        let lanes = self.lanes.len() as u64;
+        let lane = match &delivery.key {
+            // The hash is taken as a fraction of its range, and the lane is as far among the lanes.
+            Some(key) => high_half(u128::from(hash_of(key)) * u128::from(lanes)),
             // Without a key there is no order to keep: spread them evenly.
-            None => delivery.offset,
+            None => delivery.offset % lanes.max(1),
         };
-        usize::try_from(hash % self.lanes.len() as u64).unwrap_or(0)
+        usize::try_from(lane).unwrap_or(0)
     }
 
     /// The position in the store is the truth, but for a broker that lost what it points to.
@@ -138,19 +144,49 @@ impl Intake {
 
 /// A quick hash over words; the lanes need an even spread, not more.
 fn hash_of(key: &[u8]) -> u64 {
-    let mut hash: u64 = 0;
-    let mut mix = |word: u64| {
-        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    };
-    let (words, tail) = key.as_chunks::<8>();
-    words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
-    match (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
-        // The two halves overlap unless the tail has seven bytes at least.
-        (Some(first), Some(last)) => {
-            mix(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+    let add = |hash, word: &[u8; 8]| mixed(hash ^ u64::from_le_bytes(*word));
+    match (key.split_first_chunk(), key.last_chunk()) {
+        // The last eight bytes overlap the word before them, where they are no word of their own.
+        (Some((first, rest)), Some(last)) => {
+            let (words, _) = rest.as_chunks();
+            add(words.iter().fold(add(0, first), add), last)
         }
-        _ => mix(tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+        _ => mixed(key.iter().fold(1, |word, byte| word << 8 | u64::from(*byte))),
     }
-    // The low bits of a product mix only low bits: take the high ones down.
-    hash ^ (hash >> 32)
+}
+
+/// Each bit decides over bits everywhere: those that a product lifts out of a word come back to it.
+#[inline]
+fn mixed(word: u64) -> u64 {
+    let product = u128::from(word) * 0x9e37_79b9_7f4a_7c15;
+    // The low half as it is.
+    high_half(product) ^ product as u64
+}
+
+#[inline]
+fn high_half(product: u128) -> u64 {
+    (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_spread_over_all_lanes_wherever_in_them_their_numbers_stand() {
+        for (before, after) in (0..20).flat_map(|before| (0..20).map(move |after| (before, after)))
+        {
+            for lanes in [2, 3, 4, 8, 10] {
+                let mut counts = vec![0; lanes];
+                for number in 0..1_000 {
+                    let key = format!("{:x<before$}{number:03}{:y<after$}", "", "");
+                    let lane = high_half(u128::from(hash_of(key.as_bytes())) * lanes as u128);
+                    counts[lane as usize] += 1;
+                }
+                let fair = 1_000 / lanes;
+                let even = |count: &usize| (fair / 2..fair * 3 / 2).contains(count);
+                assert!(counts.iter().all(even), "{before} {after}: {counts:?}");
+            }
+        }
+    }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::arrived::Share;
 use super::commit::{CommitQueue, Work};
 use super::core::{Core, Verdict};
 use super::endpoint::{Desk, Results, Run};
-use super::item::{Handlers, Item, Track, done};
+use super::item::{Handlers, Item, Order, done};
 use super::parked::Parking;
+use super::track::Track;
 use crate::broker::Message;
-use crate::event::{DecodeError, Envelope, EventId, Limits};
+use crate::event::{DecodeError, Envelope, EventId};
 
 /// A lane: handles the events of its keys one at a time, in order.
 ///
@@ -31,27 +33,17 @@ pub(crate) struct Lane {
 
 #[derive(Debug, Default)]
 pub(crate) struct LaneState {
-    fresh: VecDeque<Item>,
+    fresh: VecDeque<Share>,
     pub(crate) parking: Parking,
     pub(crate) commits: CommitQueue,
 }
 
 /// What the lane's task works with, kept from one taking to the next for its buffers.
 struct Hands {
-    items: VecDeque<Item>,
     /// Empty but while a run is handled.
     envelopes: Vec<Envelope<'static>>,
     results: Results,
     desk: Desk,
-}
-
-/// What a lane has taken up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// All that was fresh.
-    Fresh,
-    /// The first of a parked key, whose time has come.
-    Retry,
 }
 
 /// How many deliveries a buffer may have room for when it is kept.
@@ -66,16 +58,14 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds fresh deliveries; what was in `items` is taken out.
-    pub(crate) fn add(&self, items: &mut VecDeque<Item>) {
+    /// Adds fresh deliveries.
+    pub(crate) fn add(&self, mut share: Share) {
         let mut state = self.lock();
-        if state.fresh.is_empty() {
-            std::mem::swap(&mut state.fresh, items);
-        } else {
+        if !state.fresh.is_empty() {
             // A lane that is behind may be so for long: it keeps no batch alive but for its own.
-            items.iter_mut().for_each(Item::detach);
-            state.fresh.append(items);
+            share.detach();
         }
+        state.fresh.push_back(share);
         drop(state);
         self.wake();
     }
@@ -88,23 +78,20 @@ impl Lane {
     /// way to be committed.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut hands = Hands {
-            items: VecDeque::new(),
             envelopes: Vec::new(),
             results: Results::default(),
             desk: Desk::new(&self.core.world),
         };
-        while let Some(taken) = self.take(&mut hands.items).await {
-            self.process(&mut hands, taken).await;
-            hands.items.clear();
-            if hands.items.capacity() > MOST_KEPT {
-                hands.items = VecDeque::new();
+        while let Some(mut share) = self.take().await {
+            self.process(&mut hands, &mut share).await;
+            if hands.envelopes.capacity() > MOST_KEPT {
                 hands.envelopes = Vec::new();
             }
         }
     }
 
-    /// Takes what is to be handled next into `items`; `None` when the service stops.
-    async fn take(&self, items: &mut VecDeque<Item>) -> Option<Taken> {
+    /// Takes what is to be handled next; `None` when the service stops.
+    async fn take(&self) -> Option<Share> {
         loop {
             let woken = self.wake.notified();
             let due = {
@@ -113,12 +100,10 @@ impl Lane {
                     return None;
                 }
                 if let Some(item) = state.parking.take_due(self.core.world.instant()) {
-                    items.push_back(item);
-                    return Some(Taken::Retry);
+                    return Some(item.into());
                 }
-                if !state.fresh.is_empty() {
-                    std::mem::swap(&mut state.fresh, items);
-                    return Some(Taken::Fresh);
+                if let Some(share) = state.fresh.pop_front() {
+                    return Some(share);
                 }
                 state.parking.next_due()
             };
@@ -136,38 +121,38 @@ impl Lane {
         }
     }
 
-    async fn process(self: &Arc<Self>, hands: &mut Hands, taken: Taken) {
-        while !hands.items.is_empty() && !self.core.is_stopping() {
-            let parking = taken == Taken::Fresh && !self.lock().parking.is_empty();
-            if parking && self.join_parked(&mut hands.items) {
+    async fn process(self: &Arc<Self>, hands: &mut Hands, share: &mut Share) {
+        while !share.is_empty() && !self.core.is_stopping() {
+            let parking = !share.history.taken && !self.lock().parking.is_empty();
+            if parking && self.join_parked(share) {
                 continue;
             }
             // Where a key is parked, the failure of one delivery may concern the next.
-            self.handle_run(hands, parking).await;
+            self.handle_run(hands, share, parking).await;
         }
     }
 
     /// Parks the first delivery where its key is parked.
-    fn join_parked(&self, items: &mut VecDeque<Item>) -> bool {
+    fn join_parked(&self, share: &mut Share) -> bool {
         let mut state = self.lock();
-        if !items.front().is_some_and(|first| state.parking.holds(&first.order())) {
+        let first = share.deliveries().next();
+        if !first.is_some_and(|first| state.parking.holds(&Order::of(first))) {
             return false;
         }
-        items.pop_front().into_iter().for_each(|first| state.parking.join(first));
+        share.take(1).into_iter().for_each(|first| state.parking.join(first));
         true
     }
 
     /// Handles a run of deliveries from the first on: by the handlers outside the transaction now,
     /// by the others when it is committed.
-    async fn handle_run(self: &Arc<Self>, hands: &mut Hands, alone: bool) {
-        let Hands { items, envelopes: kept, results, desk } = hands;
-        let waiting: &[Item] = items.make_contiguous();
+    async fn handle_run(self: &Arc<Self>, hands: &mut Hands, share: &mut Share, alone: bool) {
+        let Hands { envelopes: kept, results, desk } = hands;
         let mut envelopes = emptied(std::mem::take(kept));
-        let handlers = match self.read_run(waiting, alone, &mut envelopes) {
+        let handlers = match self.read_run(share, alone, &mut envelopes) {
             Ok(handlers) => handlers,
             Err(error) => {
                 *kept = emptied(envelopes);
-                if let Some(item) = items.pop_front() {
+                if let Some(item) = share.take(1).pop() {
                     self.bury_unreadable(item, error).await;
                 }
                 return;
@@ -175,20 +160,20 @@ impl Lane {
         };
         let in_tx = self.core.in_tx(handlers);
         for (number, endpoint) in self.core.endpoints(handlers & !in_tx) {
-            let run = Run { number, items: waiting, envelopes: &envelopes, results, desk };
+            let run = Run { number, share, envelopes: &envelopes, results, desk };
             endpoint.call_run(run).await;
         }
         let count = envelopes.len();
         let is_stored = self.core.store.is_some();
         if handlers == 0 || results.is_empty() && !is_stored {
             *kept = emptied(envelopes);
-            return self.through(items, count);
+            return self.through(share, count);
         }
         let ids: Vec<EventId> = envelopes.iter().map(|envelope| envelope.id.clone()).collect();
         *kept = emptied(envelopes);
         let mut works: Vec<Work> = Vec::with_capacity(count);
-        for (mut item, id) in items.drain(..count).zip(ids) {
-            item.remaining = handlers;
+        for (mut item, id) in share.take(count).into_iter().zip(ids) {
+            item.history.remaining = handlers;
             let mut work = Work::new(item, id, in_tx);
             work.done = handlers & !in_tx;
             works.push(work);
@@ -206,27 +191,27 @@ impl Lane {
     /// the run.
     fn read_run<'a>(
         &self,
-        items: &'a [Item],
+        share: &'a Share,
         alone: bool,
         out: &mut Vec<Envelope<'a>>,
     ) -> Result<Handlers, DecodeError> {
-        let Some((first, rest)) = items.split_first() else { return Ok(0) };
-        let limits = Limits::default();
-        let read = |item: &'a Item| {
-            let delivery = item.delivery();
-            Envelope::parse_message(&delivery.headers, &delivery.body, &limits)
-        };
-        let envelope = read(first)?;
-        let handlers = first.remaining & self.core.handlers_of(&envelope.event_type);
+        let mut deliveries = share.deliveries();
+        out.reserve(deliveries.len());
+        let Some(first) = deliveries.next() else { return Ok(0) };
+        let envelope = first.envelope()?;
+        let handlers = share.history.remaining & self.core.handlers_of(&envelope.event_type);
         let event_type = envelope.event_type.clone();
         out.push(envelope);
         let waits = |spec: &super::endpoint::Spec| spec.waits.load(Ordering::Relaxed);
         if alone || self.core.endpoints(handlers).any(|(_, endpoint)| waits(endpoint.spec())) {
             return Ok(handlers);
         }
-        for item in rest.iter().take_while(|item| handlers & !item.remaining == 0) {
-            match read(item) {
-                Ok(envelope) if envelope.event_type == event_type => out.push(envelope),
+        for delivery in deliveries {
+            match delivery.envelope() {
+                // With room that is seen to be there, it is written where it is to lie.
+                Ok(next) if next.event_type == event_type && out.len() < out.capacity() => {
+                    out.push(next);
+                }
                 _ => break,
             }
         }
@@ -254,14 +239,13 @@ impl Lane {
     }
 
     /// The first `count` deliveries are through.
-    fn through(&self, items: &mut VecDeque<Item>, count: usize) {
-        if let Some(items) = items.make_contiguous().get(..count) {
-            if items.iter().any(|item| item.taken) {
-                self.lock().parking.finished(items, self.core.world.instant());
-            }
-            self.core.ack_soon(done(items));
+    fn through(&self, share: &mut Share, count: usize) {
+        if share.history.taken {
+            let items = share.take(count);
+            self.lock().parking.finished(&items, self.core.world.instant());
+            return self.core.ack_soon(done(&items));
         }
-        items.drain(..count);
+        self.core.ack_soon(share.done(count));
     }
 
     /// Gives each work of a run what the handlers made of it.
@@ -281,7 +265,7 @@ impl Lane {
             work.done &= !(1 << number);
             match self.core.verdict(&work.item, number, &failed) {
                 Verdict::Retry(wait) => {
-                    work.item.note_failure(number);
+                    work.item.history.note_failure(number);
                     work.wait = Some(work.wait.unwrap_or_default().max(wait));
                 }
                 Verdict::Dead => {
@@ -298,12 +282,12 @@ impl Lane {
         let mut messages: Vec<Message> = Vec::new();
         let mut finished = Vec::with_capacity(works.len());
         for mut work in works {
-            work.item.remaining &= !work.finished();
+            work.item.history.remaining &= !work.finished();
             messages.extend(work.messages.into_iter().map(|(_, message)| message));
             let letters = work.letters.iter();
             messages.extend(letters.map(|(_, one)| super::letters::message_of(&self.core, one)));
             self.core.counters.dead.fetch_add(work.letters.len() as u64, Ordering::Relaxed);
-            if work.item.remaining == 0 {
+            if work.item.history.remaining == 0 {
                 finished.push(work.item);
             } else {
                 self.park(work.item, work.wait);
@@ -331,11 +315,8 @@ impl Lane {
     pub(crate) fn forget_waiting(&self, track: &Arc<Track>) {
         let mut state = self.lock();
         let mut forgotten = state.parking.take_partition(track);
-        let of_it = |item: &Item| Arc::ptr_eq(&item.track, track);
-        let fresh = std::mem::take(&mut state.fresh);
-        let (lost, kept): (VecDeque<_>, VecDeque<_>) = fresh.into_iter().partition(of_it);
-        state.fresh = kept;
-        forgotten.extend(lost);
+        let fresh = state.fresh.iter_mut();
+        forgotten.extend(fresh.flat_map(|share| share.take_partition(track)));
         drop(state);
         let count = forgotten.len() as u64;
         self.core.counters.in_hand.fetch_sub(count, Ordering::Relaxed);

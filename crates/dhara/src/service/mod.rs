@@ -1,5 +1,6 @@
 //! Services: plain async functions over typed events.
 
+mod arrived;
 mod commit;
 mod core;
 mod endpoint;
@@ -16,6 +17,7 @@ mod relay;
 mod retry;
 mod running;
 mod start;
+mod track;
 mod writer;
 
 use std::fmt;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::world::Instant;
 
-use super::item::{Item, Order, Track};
+use super::item::{Item, Order};
+use super::track::Track;
 
 /// The parked keys of one lane.
 ///
@@ -44,7 +45,7 @@ impl Parking {
     pub(crate) fn join(&mut self, mut item: Item) {
         let at_once = || Parked { due: Some(Instant::now()), ..Parked::default() };
         let parked = self.keys.entry(item.order()).or_insert_with(at_once);
-        if std::mem::take(&mut item.taken) {
+        if std::mem::take(&mut item.history.taken) {
             parked.out = parked.out.saturating_sub(1);
         }
         item.detach();
@@ -62,7 +63,7 @@ impl Parking {
 
     /// A delivery of this key that is on its way counts as taken out; the key is parked.
     pub(crate) fn take_along(&mut self, item: &mut Item) {
-        if !std::mem::replace(&mut item.taken, true) {
+        if !std::mem::replace(&mut item.history.taken, true) {
             self.keys.entry(item.order()).or_default().out += 1;
         }
     }
@@ -72,7 +73,7 @@ impl Parking {
         let ready = |parked: &&mut Parked| parked.ready().is_some_and(|due| due <= now);
         let parked = self.keys.values_mut().find(ready)?;
         let (_, mut item) = parked.waiting.pop_first()?;
-        item.taken = true;
+        item.history.taken = true;
         parked.out += 1;
         parked.due = None;
         Some(item)
@@ -85,7 +86,7 @@ impl Parking {
 
     /// These deliveries are through: what waits behind one of them that was taken out is next.
     pub(crate) fn finished(&mut self, items: &[Item], now: Instant) {
-        for item in items.iter().filter(|item| item.taken) {
+        for item in items.iter().filter(|item| item.history.taken) {
             let order = item.order();
             let Some(parked) = self.keys.get_mut(&order) else { continue };
             parked.out = parked.out.saturating_sub(1);
@@ -100,7 +101,7 @@ impl Parking {
     pub(crate) fn take_partition(&mut self, track: &Arc<Track>) -> Vec<Item> {
         let mut taken = Vec::new();
         for parked in self.keys.values_mut() {
-            let of_it = parked.waiting.extract_if(.., |_, item| Arc::ptr_eq(&item.track, track));
+            let of_it = parked.waiting.extract_if(.., |_, item| Arc::ptr_eq(item.track(), track));
             taken.extend(of_it.map(|(_, item)| item));
         }
         self.keys.retain(|_, parked| parked.out > 0 || !parked.waiting.is_empty());
@@ -120,6 +121,8 @@ mod tests {
 
     use bytes::Bytes;
 
+    use super::super::arrived::{Arrived, Place};
+    use super::super::item::History;
     use super::*;
     use crate::broker::{Delivery, Receipt, Topic, TopicPartition};
     use crate::world::Timestamp;
@@ -139,7 +142,11 @@ mod tests {
             receipt: Receipt::new(0, 0, offset),
         };
         let track = Arc::new(Track::new(partition, 0, true));
-        Item::new(Arc::new(vec![delivery]), 0, track)
+        Item::new(
+            Arrived::new(vec![delivery], vec![track]),
+            Place { delivery: 0, track: 0 },
+            History::default(),
+        )
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,6 +69,8 @@ impl Publisher {
     }
 
     /// All that needs no waiting. It is no part of the future, which would keep a place for each step.
+    // As a call, it would hand what it gives on by a copy.
+    #[inline(always)]
     fn begin<E: Event>(&self, event: &E) -> Begun<'_> {
         let origin = Origin { source: &self.source, ..Origin::default() };
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);

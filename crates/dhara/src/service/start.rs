@@ -1,6 +1,6 @@
 //! How a service starts, and what keeps it from starting.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -167,7 +167,7 @@ fn begin(core: Arc<Core>, lanes: usize, stored: HashMap<TopicPartition, u64>) ->
             core: core.clone(),
             subscription: subscription.clone(),
             lanes: lanes.clone(),
-            pending: lanes.iter().map(|_| VecDeque::new()).collect(),
+            pending: lanes.iter().map(|_| Vec::new()).collect(),
             stored,
         };
         workers.push(world.spawn(intake.run()));

@@ -135,6 +135,15 @@ fn copies(folder: &Folder, number: u64) -> Result<[Copy; 2], LogError> {
     Ok([copy(0), copy(COPY)])
 }
 
+/// The salt of the log that a settled file belongs to, by the bytes of its header.
+pub(crate) fn salt_in(bytes: &[u8]) -> Option<u64> {
+    let salt = |at: usize| match parse_copy(bytes.get(at..)?) {
+        Copy::Good { salt, .. } => Some(salt),
+        _ => None,
+    };
+    salt(0).or_else(|| salt(COPY))
+}
+
 #[cfg(test)]
 /// The settled file with this number as its own header describes it, for when no state file does;
 /// `Ok(None)` where both copies are damaged, or are those of another file or log.

@@ -207,7 +207,7 @@ fn run_of(partition: u32, blocks: &[Stretch]) -> Option<Run> {
 }
 
 /// The checksum of an index: it begins with what no index of another file shares.
-pub(super) fn index_crc(bytes: &[u8], number: u64, salt: u64) -> u32 {
+pub(crate) fn index_crc(bytes: &[u8], number: u64, salt: u64) -> u32 {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &number.to_le_bytes());
     crc32c::crc32c_append(crc, bytes)
 }

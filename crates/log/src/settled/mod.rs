@@ -4,6 +4,7 @@
 mod cache;
 mod file;
 mod index;
+mod rewrite;
 mod scan;
 mod set;
 mod writer;
@@ -12,8 +13,11 @@ mod writer;
 mod tests;
 
 pub(crate) use cache::IndexCache;
-pub(crate) use file::{HEADER, SettledFile};
+pub(crate) use file::{HEADER, SettledFile, salt_in};
 pub(crate) use index::SettledIndex;
+#[cfg(feature = "fuzzing")]
+pub(crate) use index::index_crc;
+pub(crate) use rewrite::{reindexed, rewritten};
 pub(crate) use set::{Held, Settled};
 pub(crate) use writer::SettledWriter;
 

@@ -96,6 +96,15 @@ impl Frames {
         Ok(Some(Found::Gap { position, bytes: self.at - position, is_empty }))
     }
 
+    /// All bytes of the frame at `position`.
+    pub(super) fn whole(
+        &mut self,
+        header: &frame::Header,
+        position: u64,
+    ) -> Result<&[u8], LogError> {
+        self.bytes(position, header.span())
+    }
+
     /// The good header at `position` of a frame that lies in the file and may come next.
     fn header_at(&mut self, position: u64) -> Result<Option<frame::Header>, LogError> {
         let salt = self.salt;

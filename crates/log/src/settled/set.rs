@@ -1,9 +1,11 @@
 //! All settled files that a log has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Class, SettledFile};
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// All settled files: those of each class in order, so that the offsets of a partition rise from
 /// one to the next.
@@ -19,6 +21,8 @@ pub(crate) struct Held {
     pub(crate) file: SettledFile,
     /// The bytes of frames that nobody can read any more.
     dead: AtomicU64,
+    /// How many of them each partition has, at the beginning of its run.
+    dead_of: Mutex<BTreeMap<u32, u64>>,
     /// When a compaction would find something more to remove, in milliseconds since 1970, though
     /// nothing was added: `i64::MAX` for never.
     again_at: AtomicI64,
@@ -27,7 +31,8 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new(file: SettledFile) -> Self {
         // What was just settled has never been compacted.
-        Self { file, dead: AtomicU64::new(0), again_at: AtomicI64::new(i64::MIN) }
+        let again_at = AtomicI64::new(i64::MIN);
+        Self { file, dead: AtomicU64::new(0), dead_of: Mutex::default(), again_at }
     }
 
     pub(crate) fn dead(&self) -> u64 {
@@ -39,8 +44,14 @@ impl Held {
         self.file.frame_bytes.saturating_sub(self.dead())
     }
 
-    pub(crate) fn add_dead(&self, bytes: u64) {
-        self.dead.fetch_add(bytes, Ordering::Relaxed);
+    /// The first `bytes` of a partition's run are dead. The same bytes may be found dead more than
+    /// once, by a trim and by the look after an opening, and count once: a file is removed when the
+    /// count says that nothing of it is alive.
+    pub(crate) fn set_dead(&self, partition: u32, bytes: u64) {
+        let mut dead_of = lock(&self.dead_of);
+        let known = dead_of.entry(partition).or_default();
+        self.dead.fetch_add(bytes.saturating_sub(*known), Ordering::Relaxed);
+        *known = bytes.max(*known);
     }
 
     pub(crate) fn again_at(&self) -> i64 {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhara_world::disk::{Disk, File, OpenMode};
+use dhara_world::disk::{Disk, File};
 
 use super::index::{IndexBuilder, index_crc};
 use super::{Class, HEADER, SettledFile, Stretch};
 use crate::LogError;
 use crate::frame::Header;
+use crate::sabotage::Sabotage;
 use crate::segment::{Folder, file_name};
 
 const PIECE: usize = 1 << 20;
@@ -48,8 +49,8 @@ impl SettledWriter {
         ends_before: Vec<(u32, u64)>,
     ) -> Result<Self, LogError> {
         let name = temporary(number);
-        let file = folder.open(&name, OpenMode::OrCreate)?;
-        let writer = Self {
+        let file = folder.create(&name)?;
+        Ok(Self {
             disk: Arc::clone(&folder.disk),
             dir: folder.dir.clone(),
             file,
@@ -64,10 +65,7 @@ impl SettledWriter {
             end: HEADER,
             failed: None,
             is_named: false,
-        };
-        let emptied = writer.file.set_len(0);
-        emptied.map_err(|error| LogError::io("emptying", &folder.path(&name), error))?;
-        Ok(writer)
+        })
     }
 
     /// Adds a whole frame with its padding. Frames come in the order of their partitions' ids, and
@@ -125,7 +123,9 @@ impl SettledWriter {
         let (from, to) = (self.path(&temporary(self.number)), self.path(&file.name()));
         let failed = |error| LogError::io("writing", &from, error);
         self.file.write_all_at(&file.header(self.salt), 0).map_err(failed)?;
-        self.file.sync_data().map_err(failed)?;
+        if !Sabotage::StateBeforeFile.is_on() {
+            self.file.sync_data().map_err(failed)?;
+        }
         self.disk
             .rename(&from, &to)
             .map_err(|error| LogError::io("naming the settled file", &to, error))?;

@@ -30,7 +30,7 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(mode != OpenMode::ReadOnly)
             .create(mode == OpenMode::OrCreate)
             .create_new(mode == OpenMode::New)
             .truncate(false)
@@ -63,18 +63,23 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let opened =
+            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = match opened {
+            Err(error) if is_forbidden(&error) => fs::File::open(path).map_err(|_| error)?,
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(Box::new(RealLock(file))),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Whether a file may be read perhaps, but not written.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 #[derive(Debug)]
@@ -130,5 +135,28 @@ impl Drop for RealLock {
     fn drop(&mut self) {
         // Closing the file gives it back too, if later.
         drop(self.0.unlock());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    #[test]
+    fn a_file_that_is_opened_to_be_read_is_not_made_and_not_written() {
+        let name = format!("dhara-world-read-only-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        for disk in [Arc::new(RealDisk) as Arc<dyn Disk>, Arc::new(SimDisk::new())] {
+            let error = disk.open(&path, OpenMode::ReadOnly).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            disk.open(&path, OpenMode::New).unwrap().write_all_at(b"as it was", 0).unwrap();
+            let file = disk.open(&path, OpenMode::ReadOnly).unwrap();
+            assert!(file.write_all_at(b"!", 0).is_err() && file.set_len(0).is_err());
+            let mut bytes = [0; 9];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 9);
+            assert_eq!(&bytes, b"as it was");
+            disk.remove(&path).unwrap();
+        }
     }
 }

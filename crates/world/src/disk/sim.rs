@@ -29,12 +29,21 @@ struct State {
     history: History,
     calls: u64,
     fault: Option<Fault>,
+    failing: Option<Failing>,
+    /// How many calls of the kind that fails there were.
+    of_kind: u64,
+    has_failed: bool,
+    failed_syncs: BTreeMap<PathBuf, u64>,
+    tried_again: u64,
     capacity: Option<u64>,
     out_of_files: bool,
 }
 
 /// Linux's number for "too many open files".
 const EMFILE: i32 = 24;
+
+/// Stands for a folder among the numbers of files.
+const FOLDER: u64 = u64::MAX;
 
 /// A call that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +53,54 @@ pub struct Fault {
     /// The error that it gives.
     pub error: io::ErrorKind,
     /// Whether all later calls fail as well.
+    pub lasting: bool,
+}
+
+/// A kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// A file is opened, be it there or not.
+    Open,
+    /// Bytes are written: after an error half of them are there.
+    Write,
+    /// The length of a file is set, or space reserved.
+    SetLen,
+    /// A file is synced.
+    Sync,
+    /// A file gets another name.
+    Rename,
+    /// A file is removed.
+    Remove,
+    /// Space inside of a file is given back.
+    Punch,
+    /// A folder is synced.
+    SyncDir,
+}
+
+impl Call {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Open,
+        Self::Write,
+        Self::SetLen,
+        Self::Sync,
+        Self::Rename,
+        Self::Remove,
+        Self::Punch,
+        Self::SyncDir,
+    ];
+}
+
+/// Calls of one kind that fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The kind.
+    pub call: Call,
+    /// How many of the kind go well before.
+    pub after: u64,
+    /// The system's number of the error.
+    pub errno: i32,
+    /// Whether all later ones fail as well.
     pub lasting: bool,
 }
 
@@ -74,6 +131,11 @@ impl SimDisk {
                 history,
                 calls: 0,
                 fault: None,
+                failing: None,
+                of_kind: 0,
+                has_failed: false,
+                failed_syncs: BTreeMap::new(),
+                tried_again: 0,
                 capacity: None,
                 out_of_files: false,
             })),
@@ -108,6 +170,33 @@ impl SimDisk {
         let mut state = self.state();
         state.calls = 0;
         state.fault = fault;
+    }
+
+    /// Lets calls of one kind fail from now on; `None` mends the disk.
+    pub fn set_failing(&self, failing: Option<Failing>) {
+        let mut state = self.state();
+        state.of_kind = 0;
+        state.failing = failing;
+    }
+
+    /// Forgets which syncs have failed: whoever opens the files anew may sync them.
+    pub fn forget_failed_syncs(&self) {
+        self.state().failed_syncs.clear();
+    }
+
+    /// Whether a call that was to fail has ever come.
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
+    /// The files and folders whose sync has failed, by the names that they had.
+    pub fn failed_syncs(&self) -> Vec<PathBuf> {
+        self.state().failed_syncs.keys().cloned().collect()
+    }
+
+    /// How many times something was synced again after that had failed.
+    pub fn syncs_tried_again(&self) -> u64 {
+        self.state().tried_again
     }
 
     /// Bounds the lengths of all files together; a write beyond gives
@@ -150,7 +239,8 @@ impl fmt::Debug for SimDisk {
 
 impl State {
     /// Counts a call, and fails it where it is the one that has to.
-    fn call(&mut self) -> io::Result<()> {
+    fn call(&mut self, call: Call) -> io::Result<()> {
+        self.call_of_kind(call)?;
         let number = self.calls;
         self.calls += 1;
         match self.fault {
@@ -158,6 +248,27 @@ impl State {
                 Err(fault.error.into())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn call_of_kind(&mut self, call: Call) -> io::Result<()> {
+        let Some(failing) = self.failing.filter(|failing| failing.call == call) else {
+            return Ok(());
+        };
+        let number = self.of_kind;
+        self.of_kind += 1;
+        if number == failing.after || (failing.lasting && number > failing.after) {
+            self.has_failed = true;
+            return Err(io::Error::from_raw_os_error(failing.errno));
+        }
+        Ok(())
+    }
+
+    /// Notes what became of a sync of a file, or of a folder, which has no number.
+    fn note_sync(&mut self, path: PathBuf, number: u64, went_well: bool) {
+        self.tried_again += u64::from(self.failed_syncs.values().any(|failed| *failed == number));
+        if !went_well {
+            self.failed_syncs.insert(path, number);
         }
     }
 
@@ -206,10 +317,13 @@ impl Disk for SimDisk {
         }
         let file = match (state.file(path), mode) {
             (Ok(_), OpenMode::New) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Ok(file), _) => file,
-            (Err(error), OpenMode::Existing) => return Err(error),
+            (Ok(file), _) => {
+                state.call_of_kind(Call::Open)?;
+                file
+            }
+            (Err(error), OpenMode::Existing | OpenMode::ReadOnly) => return Err(error),
             (Err(_), _) => {
-                state.call()?;
+                state.call(Call::Open)?;
                 let file = state.next_file;
                 state.next_file += 1;
                 state.files.insert(file, Vec::new());
@@ -218,7 +332,8 @@ impl Disk for SimDisk {
                 file
             }
         };
-        Ok(Arc::new(SimFile { disk: self.clone(), file }))
+        let is_read_only = mode == OpenMode::ReadOnly;
+        Ok(Arc::new(SimFile { disk: self.clone(), file, is_read_only }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -229,7 +344,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.call()?;
+        state.call(Call::Rename)?;
         let file = state.file(from)?;
         state.names.remove(from);
         state.names.insert(to.to_owned(), file);
@@ -239,7 +354,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.call()?;
+        state.call(Call::Remove)?;
         state.file(path)?;
         state.names.remove(path);
         state.change(Op::Remove { path: path.to_owned() });
@@ -248,7 +363,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.call()?;
+        let result = state.call(Call::SyncDir);
+        state.note_sync(dir.to_owned(), FOLDER, result.is_ok());
+        result?;
         state.change(Op::SyncDir { dir: dir.to_owned() });
         Ok(())
     }
@@ -266,12 +383,21 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: SimDisk,
     file: u64,
+    is_read_only: bool,
 }
 
 impl SimFile {
+    /// The disk, for a change of the file.
+    fn to_change(&self) -> io::Result<MutexGuard<'_, State>> {
+        match self.is_read_only {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Ok(self.disk.state()),
+        }
+    }
+
     /// After a failed write half of the bytes are there.
     fn write(&self, state: &mut State, bytes: &[u8], position: u64) -> io::Result<()> {
-        let called = state.call();
+        let called = state.call(Call::Write);
         let space = state.check_space(self.file, position.saturating_add(bytes.len() as u64));
         let result = called.and(space);
         let kept = if result.is_ok() { bytes.len() } else { bytes.len() / 2 };
@@ -295,12 +421,15 @@ impl File for SimFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.write(&mut self.disk.state(), bytes, position)
+        self.write(&mut *self.to_change()?, bytes, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        let result = state.call();
+        let result = state.call(Call::Sync);
+        let named = state.names.iter().find(|(_, file)| **file == self.file);
+        let path = named.map_or_else(PathBuf::new, |(path, _)| path.clone());
+        state.note_sync(path, self.file, result.is_ok());
         // A system that failed to write the pages back forgets that they were dirty.
         let went_well = result.is_ok();
         state.change(Op::Sync { file: self.file, went_well });
@@ -312,16 +441,16 @@ impl File for SimFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.call()?;
+        let mut state = self.to_change()?;
+        state.call(Call::SetLen)?;
         state.check_space(self.file, length)?;
         state.change(Op::SetLen { file: self.file, length });
         Ok(())
     }
 
     fn punch(&self, position: u64, length: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.call()?;
+        let mut state = self.to_change()?;
+        state.call(Call::Punch)?;
         if !state.knows_holes {
             return Err(io::ErrorKind::Unsupported.into());
         }

@@ -3,6 +3,7 @@
 mod build;
 mod idle;
 mod latency;
+mod log;
 mod mem;
 mod start;
 mod sustained;
@@ -57,6 +58,12 @@ pub(super) const FIGURES: &[Figure] = &[
         about: "memory and processor of a shop that does nothing",
         usual: true,
         measure: idle::measure,
+    },
+    Figure {
+        name: "log",
+        about: "the embedded log: appends, reads, openings, memory, ten minutes",
+        usual: false,
+        measure: log::measure,
     },
     Figure {
         name: "build",

@@ -17,9 +17,17 @@ pub(super) fn from_log(error: LogError) -> BrokerError {
         LogError::Full { .. } | LogError::Io { .. } => {
             BrokerError::Unavailable { what, source: None }
         }
-        LogError::Invalid { .. } | LogError::Unknown { .. } | LogError::Conflict { .. } => {
-            BrokerError::Refused { what }
-        }
+        // The text of it names the topic, which is asked for anew.
+        LogError::Repartitioned { .. } => BrokerError::Unavailable { what, source: None },
+        LogError::Invalid { .. }
+        | LogError::Unknown { .. }
+        | LogError::Exists { .. }
+        | LogError::Conflict { .. }
+        | LogError::KeyConflict { .. }
+        | LogError::NoteChanged { .. }
+        | LogError::OutOfSequence { .. }
+        | LogError::Stale { .. }
+        | LogError::Fenced { .. } => BrokerError::Refused { what },
         LogError::OutOfRange { partition, offset, earliest, .. } => {
             BrokerError::Expired { what: format!("offset {offset} of {partition}"), earliest }
         }

@@ -1,15 +1,15 @@
 //! A partition of the log, as deliveries read it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use dhara_log::batch::{Record, Records};
-use dhara_log::{Fetched, Log, LogError, RecordBatch};
+use dhara_log::batch::Record;
+use dhara_log::{Fetched, Log, LogError};
 
 use super::super::group::{Bounds, Read, Sink, Source};
 use super::super::{BrokerError, Headers};
+use super::ahead::{Ahead, Brought};
 use super::error::from_log;
 use crate::world::Timestamp;
 
@@ -31,107 +31,89 @@ const FETCH_BYTES: usize = 1 << 20;
 pub(super) struct FilePartition {
     log: Log,
     name: dhara_log::TopicPartition,
+    /// The topic that it is of; another may have its name one day.
+    topic_id: u128,
     earliest: AtomicU64,
+    /// What lies from here on is not shown yet.
     end: AtomicU64,
+    ended: AtomicBool,
+    /// As many changes of topics ago its topic was still there.
+    checked: AtomicU64,
 }
 
 impl FilePartition {
-    pub(super) fn new(log: Log, name: dhara_log::TopicPartition) -> Self {
-        let (earliest, end) = (AtomicU64::new(0), AtomicU64::new(0));
-        let partition = Self { log, name, earliest, end };
-        partition.refresh();
-        partition
+    /// A partition of which nothing is shown yet.
+    pub(super) fn new(log: Log, name: dhara_log::TopicPartition, topic_id: u128) -> Self {
+        Self {
+            log,
+            name,
+            topic_id,
+            earliest: AtomicU64::new(0),
+            end: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            checked: AtomicU64::new(u64::MAX),
+        }
     }
 
     pub(super) fn name(&self) -> &dhara_log::TopicPartition {
         &self.name
     }
 
-    /// Takes over what the log says. Its bounds only rise.
-    pub(super) fn refresh(&self) {
-        if let Ok(bounds) = self.log.bounds(&self.name) {
-            self.earliest.fetch_max(bounds.earliest, Ordering::AcqRel);
-            self.reaches(bounds.end);
-        }
+    /// What the log says of it now.
+    pub(super) fn look(&self) -> Bounds {
+        let bounds = self.log.bounds(&self.name);
+        bounds.map_or(Bounds { earliest: 0, end: 0 }, |bounds| Bounds {
+            earliest: bounds.earliest,
+            end: bounds.end,
+        })
+    }
+
+    /// Shows what the log said. Its bounds only rise.
+    pub(super) fn show(&self, bounds: Bounds) {
+        self.earliest.fetch_max(bounds.earliest, Ordering::AcqRel);
+        self.reaches(bounds.end);
     }
 
     pub(super) fn reaches(&self, end: u64) {
         self.end.fetch_max(end, Ordering::AcqRel);
     }
 
+    /// Its topic is there no more, and nothing is shown of it.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
     fn load(&self, from: u64, max_bytes: usize) -> Result<Fetched, LogError> {
-        self.log.read(&self.name, from, max_bytes)
-    }
-}
-
-/// What a reader has read of the log and not delivered: every record from `at` on, up to where the
-/// last batch ends.
-#[derive(Debug, Default)]
-pub(super) struct Ahead {
-    at: u64,
-    /// The batch that is being given.
-    current: Option<Records>,
-    /// Where it ends.
-    current_end: u64,
-    batches: VecDeque<RecordBatch>,
-}
-
-impl Ahead {
-    /// Forgets what lies below `from`, and everything where that does not lie in what is here.
-    fn go_to(&mut self, from: u64) {
-        if from < self.at || (from >= self.current_end && self.current.is_some()) {
-            self.current = None;
+        let fetched = self.log.read(&self.name, from, max_bytes);
+        if self.is_there() {
+            return fetched;
         }
-        if from < self.at {
-            self.batches.clear();
-        }
-        self.at = from;
-        while self.batches.front().is_some_and(|batch| batch.next_offset() <= from) {
-            self.batches.pop_front();
-        }
-        let hole = self.batches.front().is_some_and(|batch| batch.base_offset() > from);
-        if self.current.is_none() && hole {
-            self.batches.clear();
-        }
+        Err(LogError::Unknown { partition: self.name.clone() })
     }
 
-    /// The next record; `None` when nothing more is here.
-    fn next(&mut self) -> Result<Option<Record>, LogError> {
-        loop {
-            if let Some(records) = &mut self.current {
-                match records.next() {
-                    Some(Ok(record)) if record.offset < self.at => continue,
-                    Some(Ok(record)) => {
-                        self.at = record.offset + 1;
-                        return Ok(Some(record));
-                    }
-                    Some(Err(error)) => {
-                        self.current = None;
-                        return Err(error);
-                    }
-                    None => {
-                        self.current = None;
-                        self.at = self.at.max(self.current_end);
-                    }
-                }
-            }
-            let Some(batch) = self.batches.front() else { return Ok(None) };
-            if batch.is_control() {
-                self.at = self.at.max(batch.next_offset());
-            } else {
-                self.current = Some(batch.records()?);
-                self.current_end = batch.next_offset();
-            }
-            self.batches.pop_front();
+    /// Whether its name still stands for its topic, which may have been deleted and made again.
+    fn is_there(&self) -> bool {
+        let changes = self.log.topic_changes();
+        if self.checked.load(Ordering::Relaxed) == changes {
+            return true;
         }
+        let topic = self.log.topic(&self.name.topic);
+        let is_there = topic.is_some_and(|info| info.id == self.topic_id);
+        if is_there {
+            self.checked.store(changes, Ordering::Relaxed);
+        }
+        is_there
     }
 }
 
 impl Source for FilePartition {
     type Ahead = Ahead;
-    type Fetched = Fetched;
+    type Fetched = Brought;
 
     fn bounds(&self) -> Bounds {
+        if self.ended.load(Ordering::Acquire) {
+            return Bounds { earliest: 0, end: 0 };
+        }
         Bounds {
             earliest: self.earliest.load(Ordering::Acquire),
             end: self.end.load(Ordering::Acquire),
@@ -141,47 +123,60 @@ impl Source for FilePartition {
     fn read(&self, ahead: &mut Ahead, from: u64, sink: &mut Sink<'_>) -> Read {
         ahead.go_to(from);
         loop {
+            let Bounds { earliest, end } = self.bounds();
+            let until = end.min(sink.until());
             while sink.wants() {
-                match ahead.next() {
+                match ahead.next(until) {
                     Ok(Some(record)) => give(record, sink),
                     Ok(None) => break,
                     Err(error) => return Read::Failed(from_log(error)),
                 }
             }
-            let Bounds { earliest, end } = self.bounds();
-            if !sink.wants() || ahead.at >= end {
-                return Read::To(ahead.at);
+            let at = ahead.at;
+            if !sink.wants() || at >= until {
+                return Read::To(at);
             }
-            if ahead.at < earliest {
+            if at < earliest {
                 return Read::Expired(earliest);
             }
-            if end - ahead.at > NEAR {
-                return Read::Cold(ahead.at);
+            if end - at > NEAR {
+                return Read::Cold(at);
             }
-            match self.load(ahead.at, NEAR_BYTES) {
-                Ok(fetched) if fetched.batches.is_empty() => return Read::To(ahead.at),
-                Ok(fetched) => self.fill(ahead, fetched),
+            match self.load(at, NEAR_BYTES) {
+                Ok(fetched) if fetched.next <= at => return Read::To(at),
+                Ok(fetched) => ahead.fill(Brought { from: at, fetched }),
                 Err(LogError::OutOfRange { offset, earliest, .. }) if offset < earliest => {
                     return Read::Expired(earliest);
+                }
+                // Its readers are told with the news of it.
+                Err(LogError::Unknown { .. }) => {
+                    self.end();
+                    return Read::To(at);
                 }
                 Err(error) => return Read::Failed(from_log(error)),
             }
         }
     }
 
-    fn fetch(&self, from: u64, max_bytes: usize) -> Result<Fetched, BrokerError> {
-        match self.load(from, max_bytes.min(FETCH_BYTES)) {
+    fn fetch(&self, from: u64, max_bytes: usize) -> Result<Brought, BrokerError> {
+        let nothing = |end| Fetched { batches: Vec::new(), next: from, end };
+        let fetched = match self.load(from, max_bytes.min(FETCH_BYTES)) {
             // The next read finds it expired by the bounds.
             Err(LogError::OutOfRange { offset, earliest, end, .. }) if offset < earliest => {
                 self.earliest.fetch_max(earliest, Ordering::AcqRel);
-                Ok(Fetched { batches: Vec::new(), end })
+                nothing(end)
             }
-            loaded => loaded.map_err(from_log),
-        }
+            Err(LogError::Unknown { .. }) => {
+                self.end();
+                nothing(0)
+            }
+            loaded => loaded.map_err(from_log)?,
+        };
+        Ok(Brought { from, fetched })
     }
 
-    fn fill(&self, ahead: &mut Ahead, fetched: Fetched) {
-        ahead.batches.extend(fetched.batches);
+    fn fill(&self, ahead: &mut Ahead, brought: Brought) {
+        ahead.fill(brought);
     }
 }
 

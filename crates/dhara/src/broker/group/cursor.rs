@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::super::{BrokerError, Delivery, Receipt, TopicPartition};
 use super::assign::MemberId;
+use super::growth::Growths;
 use super::hold::{Held, Load};
-use super::source::{AT_A_TIME, Read, Sink, Source};
+use super::source::{AT_A_TIME, Read, Seat, Sink, Source};
 use crate::broker::watermark::Watermark;
 use crate::world::Instant;
 
@@ -30,6 +31,13 @@ pub(super) struct Cursor<S: Source> {
     pub(super) committed: Option<u64>,
     /// `committed` has changed since it was last taken to be kept.
     pub(super) dirty: bool,
+    /// Its topic was deleted: it is nobody's.
+    pub(super) gone: bool,
+    pub(super) growths: Arc<Growths>,
+    /// How many growths lie before what may be given now.
+    phase: usize,
+    /// The partition, and the offset it must come to, before more is given.
+    pub(super) waits_for: Option<(u32, u64)>,
     window: Watermark<Held>,
     /// What is to be given again: when, and its offset. Every open offset of the window that is not
     /// in hand stands here once.
@@ -65,16 +73,14 @@ pub(super) enum Given {
 }
 
 impl<S: Source> Cursor<S> {
-    pub(super) fn new(
-        slot: u32,
-        partition: TopicPartition,
-        source: Arc<S>,
-        start: u64,
-        committed: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(slot: u32, seat: Seat<S>, start: u64, committed: Option<u64>) -> Self {
         Self {
-            partition,
-            source,
+            partition: seat.partition,
+            source: seat.source,
+            growths: seat.growths,
+            gone: false,
+            phase: 0,
+            waits_for: None,
             slot,
             owner: None,
             handover: None,
@@ -100,9 +106,33 @@ impl<S: Source> Cursor<S> {
         !self.paused && self.handover.is_none() && !self.fetching
     }
 
-    /// How many messages wait that were never given.
+    /// How many messages wait that were never given and may be.
     pub(super) fn waiting(&self) -> u64 {
-        self.source.bounds().end.saturating_sub(self.window.next())
+        self.source.bounds().end.min(self.limit()).saturating_sub(self.window.next())
+    }
+
+    /// What lies from here on was published after a growth of the topic that has not been passed.
+    fn limit(&self) -> u64 {
+        self.growths.limit(self.partition.partition, self.phase)
+    }
+
+    /// Whether what comes next was published after a growth that has not been passed.
+    pub(super) fn is_at_gate(&self) -> bool {
+        let next = self.window.next();
+        self.limit() <= next && next < self.source.bounds().end
+    }
+
+    /// How many growths lie before what comes next; or, where something has to be done first, a
+    /// partition and the offset that it must come to. `position` tells how far each has come.
+    pub(super) fn gate(&self, position: impl Fn(u32) -> u64) -> Result<usize, (u32, u64)> {
+        let partition = self.partition.partition;
+        let phase = self.growths.phase(partition, self.window.next());
+        self.growths.unmet(partition, phase, position).map_or(Ok(phase), Err)
+    }
+
+    pub(super) fn pass(&mut self, gate: Result<usize, (u32, u64)>) {
+        self.waits_for = gate.err();
+        self.phase = gate.unwrap_or(self.phase);
     }
 
     /// When the next of what was given back is due.
@@ -117,18 +147,30 @@ impl<S: Source> Cursor<S> {
         out: &mut Vec<Delivery>,
         now: impl FnOnce() -> Instant,
     ) -> Given {
+        let before = self.window.lowest();
+        let mut given = Given::All;
         if !self.returned.is_empty() {
-            match self.give_again(load, out, now()) {
-                Given::All => {}
-                other => return other,
-            }
+            given = self.give_again(load, out, now());
         }
-        self.give_new(load, out)
+        if matches!(given, Given::All) {
+            given = self.give_new(load, out);
+        }
+        self.passed_over(before);
+        given
+    }
+
+    /// What holds nothing (more) is done without an ack: the group's position passes over it.
+    fn passed_over(&mut self, before: u64) {
+        let lowest = self.window.lowest();
+        if lowest > before && self.committed == Some(before) {
+            self.committed = Some(lowest);
+            self.dirty = true;
+        }
     }
 
     fn give_new(&mut self, load: &mut Load, out: &mut Vec<Delivery>) -> Given {
         let from = self.window.next();
-        let (slot, epoch) = (self.slot, self.epoch);
+        let (slot, epoch, until) = (self.slot, self.epoch, self.limit());
         let mut sink = Sink {
             out,
             load,
@@ -138,6 +180,7 @@ impl<S: Source> Cursor<S> {
             slot,
             epoch,
             left: AT_A_TIME,
+            until,
             again: None,
         };
         match self.source.read(&mut self.ahead, from, &mut sink) {
@@ -203,6 +246,7 @@ impl<S: Source> Cursor<S> {
             slot: self.slot,
             epoch: self.epoch,
             left: 1,
+            until: u64::MAX,
             again: Some((offset, attempt)),
         };
         let read = self.source.read(&mut self.again, offset, &mut sink);
@@ -250,13 +294,16 @@ impl<S: Source> Cursor<S> {
     /// Marks deliveries in hand as done. Void receipts change nothing.
     pub(super) fn ack(&mut self, receipts: &[Receipt], load: &mut Load) {
         let (mut count, mut bytes) = (0, 0);
-        for receipt in receipts.iter().filter(|receipt| receipt.epoch() == self.epoch) {
-            let size = |held: &Held| held.in_hand().then(|| held.size());
-            if let Some(size) = self.window.done_if(receipt.tag(), size) {
+        let epoch = self.epoch;
+        let valid = receipts.iter().filter(|receipt| receipt.epoch() == epoch);
+        self.window.done_all(valid.map(Receipt::tag), |held| {
+            let in_hand = held.in_hand();
+            if in_hand {
                 count += 1;
-                bytes += size;
+                bytes += held.size();
             }
-        }
+            in_hand
+        });
         if count > 0 {
             load.remove_all(count, bytes);
             let lowest = Some(self.window.lowest());
@@ -302,6 +349,8 @@ impl<S: Source> Cursor<S> {
             load.remove(held.size());
         }
         self.returned.clear();
+        self.phase = 0;
+        self.waits_for = None;
         self.window = Watermark::new(offset);
         self.epoch = self.epoch.wrapping_add(1);
     }

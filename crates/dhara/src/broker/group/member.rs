@@ -54,11 +54,15 @@ impl<S: Source> MemberHandle<S> {
     fn look(&self, context: &Context<'_>) -> Next {
         loop {
             let mut cold = Vec::new();
-            let (next, parked, max_bytes) = self.hub.with(|state| {
+            let (next, parked, passed_over, max_bytes) = self.hub.with(|state| {
                 let next = state.next(self.id, &self.hub.world, &mut cold);
                 let parked = !matches!(next, Next::Wait(_)) || state.park(self.id, context.waker());
-                (next, parked, state.fetch_size(self.id))
+                let passed_over = std::mem::take(&mut state.passed_over);
+                (next, parked, passed_over, state.fetch_size(self.id))
             });
+            if passed_over {
+                self.tell_changes();
+            }
             if !cold.is_empty() {
                 self.hub.fetch(cold, max_bytes);
             }
@@ -86,6 +90,7 @@ impl<S: Source> MemberHandle<S> {
                 })?;
             change(cursor, load);
             state.rouse(self.id);
+            state.rouse_unblocked();
             Ok(())
         })
     }

@@ -5,8 +5,10 @@
 
 mod assign;
 mod cursor;
+mod growth;
 mod hold;
 mod member;
+mod seats;
 mod source;
 mod state;
 
@@ -14,12 +16,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+#[cfg_attr(not(feature = "file"), expect(unused_imports, reason = "mem: topics never grow"))]
+pub(crate) use growth::Growths;
 pub(crate) use source::{Bounds, Read, Seat, Sink, Source, size_in_hand};
 
 use self::cursor::Cold;
 use self::member::MemberHandle;
 use self::state::State;
-use super::{BrokerError, Group, Subscribe, Subscription, TopicPartition};
+use super::{BrokerError, Group, Subscribe, Subscription, Topic, TopicPartition};
 use crate::world::World;
 
 /// Called when positions of a group have changed that are to be kept.
@@ -83,9 +87,48 @@ impl<S: Source> Groups<S> {
     pub(crate) fn position(&self, group: &str, partition: &TopicPartition) -> Option<Option<u64>> {
         let hub = self.lock().named.get(group)?.clone();
         hub.with(|state| {
-            let cursor = state.cursors.iter().find(|cursor| cursor.partition == *partition)?;
+            let cursor = state.cursor_of(partition)?;
             Some(cursor.committed)
         })
+    }
+
+    /// A topic has other partitions than before; `seats` gives all of them, as a group sees them.
+    #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: topics never grow"))]
+    pub(crate) fn reseat(&self, topic: &Topic, seats: impl Fn(Option<&Arc<str>>) -> Vec<Seat<S>>) {
+        let now = self.world.instant();
+        for hub in self.hubs().iter().filter(|hub| hub.with(|state| state.knows(topic))) {
+            let seats = seats(hub.name.as_ref());
+            hub.with(|state| state.reseat(topic, seats, now));
+        }
+    }
+
+    /// A topic was deleted: its readers lose its partitions and are told why.
+    #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: never forgets a topic"))]
+    pub(crate) fn lose(&self, topic: &Topic, why: impl Fn() -> BrokerError) {
+        let now = self.world.instant();
+        self.hubs().iter().for_each(|hub| hub.with(|state| state.lose(topic, &why, now)));
+    }
+
+    /// The topics that somebody reads.
+    #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: never forgets a topic"))]
+    pub(crate) fn topics(&self) -> Vec<Topic> {
+        let mut topics = Vec::new();
+        for hub in self.hubs() {
+            hub.with(|state| {
+                for topic in state.members.values().flat_map(|member| &member.topics) {
+                    if !topics.contains(topic) {
+                        topics.push(topic.clone());
+                    }
+                }
+            });
+        }
+        topics
+    }
+
+    fn hubs(&self) -> Vec<Arc<Hub<S>>> {
+        let all = self.lock();
+        let alone = all.alone.iter().filter_map(Weak::upgrade);
+        all.named.values().cloned().chain(alone).collect()
     }
 
     /// The positions that changed since they were last taken: group, partition, offset.
@@ -123,13 +166,8 @@ impl<S: Source> Groups<S> {
 
     /// Ends every subscription.
     pub(crate) fn close(&self) {
-        let hubs: Vec<_> = {
-            let mut all = self.lock();
-            all.closed = true;
-            let alone = all.alone.iter().filter_map(Weak::upgrade);
-            all.named.values().cloned().chain(alone).collect()
-        };
-        hubs.iter().for_each(|hub| hub.with(State::close));
+        self.lock().closed = true;
+        self.hubs().iter().for_each(|hub| hub.with(State::close));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, All<S>> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::super::wakers::Wakers;
 use super::super::{BrokerError, Delivery, Headers, Message, Receipt, Topic, TopicPartition};
+use super::growth::Growths;
 use super::hold::{Held, Load};
 use crate::broker::watermark::Watermark;
 
@@ -66,6 +67,8 @@ pub(crate) struct Seat<S> {
     pub(crate) source: Arc<S>,
     /// The group's position, where one is kept.
     pub(crate) committed: Option<u64>,
+    /// How the topic came to its partitions.
+    pub(crate) growths: Arc<Growths>,
     /// Rung when the topic has news.
     pub(crate) wakers: Arc<Wakers>,
 }
@@ -85,6 +88,8 @@ pub(crate) struct Sink<'a> {
     pub(super) epoch: u32,
     /// How many more messages it takes.
     pub(super) left: usize,
+    /// It takes none from this offset on.
+    pub(super) until: u64,
     /// Set when one message is given again: its offset, and which of its attempts this is.
     pub(super) again: Option<(u64, u32)>,
 }
@@ -94,6 +99,13 @@ impl Sink<'_> {
     #[inline]
     pub(crate) fn wants(&self) -> bool {
         self.left > 0 && self.load.has_room()
+    }
+
+    /// The offset from which on it takes none, where the topic has grown; a topic that never does has
+    /// no such offset.
+    #[cfg_attr(not(feature = "file"), expect(dead_code, reason = "mem: topics never grow"))]
+    pub(crate) fn until(&self) -> u64 {
+        self.until
     }
 
     /// Takes messages that lie side by side, the first at `from`, as many as there is room for; tells

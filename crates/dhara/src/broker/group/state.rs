@@ -1,13 +1,13 @@
 //! The members of one group and what each has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use super::super::wakers::Wakers;
 use super::super::{
-    Assignment, BrokerError, Delivery, Receipt, Signal, Start, Subscribe, Topic, TopicPartition,
+    Assignment, BrokerError, Delivery, Receipt, Signal, Subscribe, Topic, TopicPartition,
 };
 use super::assign::{MemberId, Share, spread};
 use super::cursor::{Cold, Cursor, Given, Handover};
@@ -29,6 +29,16 @@ pub(super) struct State<S: Source> {
     pub(super) closed: bool,
     /// Who is to be woken when the lock is released.
     pub(super) woken: Vec<Waker>,
+    /// The cursors of each topic that is there, by the numbers of its partitions.
+    pub(super) places: HashMap<Topic, Vec<u32>>,
+    /// Some topic has grown.
+    pub(super) has_growths: bool,
+    /// The cursors that wait for another.
+    pub(super) blocked: Vec<u32>,
+    /// Positions have passed over what holds nothing.
+    pub(super) passed_over: bool,
+    /// Some topic was deleted.
+    pub(super) has_gone: bool,
     last_member: MemberId,
     /// Some partition is on its way from one member to another.
     handing_over: bool,
@@ -39,16 +49,16 @@ pub(super) struct State<S: Source> {
 /// One member.
 #[derive(Debug)]
 pub(super) struct Member {
-    topics: Vec<Topic>,
-    load: Load,
+    pub(super) topics: Vec<Topic>,
+    pub(super) load: Load,
     /// The cursors it owns.
-    slots: Vec<u32>,
+    pub(super) slots: Vec<u32>,
     /// What it is to be told before it is given anything more.
-    signals: VecDeque<Result<Signal, BrokerError>>,
+    pub(super) signals: VecDeque<Result<Signal, BrokerError>>,
     /// Set while it waits.
     pub(super) waker: Option<Waker>,
     /// Rung by the topics it reads.
-    listens: Vec<Arc<Wakers>>,
+    pub(super) listens: Vec<Arc<Wakers>>,
     /// The cursor that is the first to give, by turns.
     turn: usize,
 }
@@ -68,6 +78,11 @@ impl<S: Source> State<S> {
             members: BTreeMap::new(),
             closed: false,
             woken: Vec::new(),
+            places: HashMap::new(),
+            has_growths: false,
+            blocked: Vec::new(),
+            passed_over: false,
+            has_gone: false,
             last_member: 0,
             handing_over: false,
             first_epoch,
@@ -91,34 +106,11 @@ impl<S: Source> State<S> {
             listens: Vec::new(),
             turn: 0,
         };
-        for seat in seats {
-            if !member.listens.iter().any(|known| Arc::ptr_eq(known, &seat.wakers)) {
-                member.listens.push(seat.wakers.clone());
-            }
-            if !self.cursors.iter().any(|cursor| cursor.partition == seat.partition) {
-                self.add_cursor(seat, request.start);
-            }
-        }
+        seats.iter().for_each(|seat| member.listen(&seat.wakers));
+        self.add_seats(seats, request.start);
         self.members.insert(self.last_member, member);
         self.rebalance(now);
         self.last_member
-    }
-
-    /// A group that begins with the latest message has that as its position from then on: what is
-    /// published while it is away is not skipped when it comes back.
-    fn add_cursor(&mut self, seat: Seat<S>, start: Start) {
-        let bounds = seat.source.bounds();
-        let begin = match (seat.committed, start) {
-            (Some(offset), _) => offset,
-            (None, Start::Earliest) => bounds.earliest,
-            (None, Start::Latest) => bounds.end,
-        };
-        let latest = start == Start::Latest && seat.committed.is_none();
-        let committed = if latest { Some(begin) } else { seat.committed };
-        let slot = u32::try_from(self.cursors.len()).unwrap_or(u32::MAX);
-        let mut cursor = Cursor::new(slot, seat.partition, seat.source, begin, committed);
-        cursor.dirty = latest;
-        self.cursors.push(cursor);
     }
 
     /// Takes a member out; what it had in hand goes to the others.
@@ -138,7 +130,7 @@ impl<S: Source> State<S> {
     }
 
     /// Gives what has no owner to somebody, and asks members that have too much to let go.
-    fn rebalance(&mut self, now: Instant) {
+    pub(super) fn rebalance(&mut self, now: Instant) {
         let mut shares: Vec<Share> = self.cursors.iter().map(|cursor| self.share(cursor)).collect();
         spread(&mut shares);
         let mut assigned: BTreeMap<MemberId, Vec<Assignment>> = BTreeMap::new();
@@ -175,7 +167,8 @@ impl<S: Source> State<S> {
     }
 
     fn share(&self, cursor: &Cursor<S>) -> Share {
-        let reads = |member: &Member| member.topics.contains(&cursor.partition.topic);
+        let topic = &cursor.partition.topic;
+        let reads = |member: &Member| !cursor.gone && member.topics.contains(topic);
         let eligible = self.members.iter().filter(|(_, member)| reads(member));
         Share {
             owner: cursor.handover.map_or(cursor.owner, |handover| handover.heir),
@@ -184,9 +177,13 @@ impl<S: Source> State<S> {
         }
     }
 
-    fn tell(&mut self, id: MemberId, signal: Signal) {
+    pub(super) fn tell(&mut self, id: MemberId, signal: Signal) {
+        self.tell_result(id, Ok(signal));
+    }
+
+    pub(super) fn tell_result(&mut self, id: MemberId, signal: Result<Signal, BrokerError>) {
         if let Some(member) = self.members.get_mut(&id) {
-            member.signals.push_back(Ok(signal));
+            member.signals.push_back(signal);
             self.woken.extend(member.waker.take());
         }
     }
@@ -237,13 +234,20 @@ impl<S: Source> State<S> {
         if self.handing_over {
             self.end_overdue(world.instant());
         }
+        if self.has_growths {
+            self.pass_gates(id);
+        }
         let Some(member) = self.members.get_mut(&id).filter(|_| !self.closed) else {
             return Next::Signal(Ok(Signal::Closed));
         };
         if let Some(signal) = member.signals.pop_front() {
             return Next::Signal(signal);
         }
-        let deliveries = gather(&mut self.cursors, member, world, cold);
+        let deliveries = gather(&mut self.cursors, member, world, cold, &mut self.passed_over);
+        self.rouse_unblocked();
+        let Some(member) = self.members.get_mut(&id) else {
+            return Next::Signal(Ok(Signal::Closed));
+        };
         if !deliveries.is_empty() {
             return Next::Signal(Ok(Signal::Deliveries(deliveries)));
         }
@@ -263,7 +267,9 @@ impl<S: Source> State<S> {
             return true;
         }
         member.listens.iter().for_each(|topic| topic.register(waker));
-        let ready = |cursor: &Cursor<S>| cursor.flows() && cursor.waiting() > 0;
+        let Some(member) = self.members.get(&id) else { return false };
+        let ready =
+            |cursor: &Cursor<S>| cursor.flows() && (cursor.waiting() > 0 || self.may_pass(cursor));
         !owned(&self.cursors, &member.slots).any(ready)
     }
 
@@ -301,6 +307,7 @@ impl<S: Source> State<S> {
         if was_full && member.load.has_room() {
             self.woken.extend(member.waker.take());
         }
+        self.rouse_unblocked();
         Ok(())
     }
 
@@ -356,7 +363,7 @@ impl<S: Source> State<S> {
     }
 }
 
-fn owned<'a, S: Source>(
+pub(super) fn owned<'a, S: Source>(
     cursors: &'a [Cursor<S>],
     slots: &'a [u32],
 ) -> impl Iterator<Item = &'a Cursor<S>> {
@@ -369,6 +376,7 @@ fn gather<S: Source>(
     member: &mut Member,
     world: &World,
     cold: &mut Vec<Cold>,
+    passed_over: &mut bool,
 ) -> Vec<Delivery> {
     if !member.load.has_room() {
         return Vec::new();
@@ -384,7 +392,10 @@ fn gather<S: Source>(
         let Some(cursor) = cursors.get_mut(*slot as usize).filter(|cursor| cursor.flows()) else {
             continue;
         };
-        match cursor.give(&mut member.load, &mut out, || world.instant()) {
+        let was_dirty = cursor.dirty;
+        let given = cursor.give(&mut member.load, &mut out, || world.instant());
+        *passed_over |= cursor.dirty && !was_dirty;
+        match given {
             Given::All => {}
             Given::Cold(request) => {
                 cursor.fetching = true;

@@ -81,10 +81,13 @@ impl MemBroker {
         if self.closed.load(Ordering::Acquire) { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
+    // For each publish, as is the next: as calls, most of them would be the handing over.
+    #[inline(always)]
     fn find(&self, name: &Topic) -> Option<Arc<MemTopic>> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    #[inline(always)]
     fn find_or_declare(
         &self,
         name: &Topic,
@@ -93,8 +96,12 @@ impl MemBroker {
         if let Some(topic) = self.find(name) {
             return Ok(topic);
         }
+        self.declare_one(name, partitions.unwrap_or(DEFAULT_PARTITIONS))
+    }
+
+    #[cold]
+    fn declare_one(&self, name: &Topic, count: u32) -> Result<Arc<MemTopic>, BrokerError> {
         check_topic(name.as_str())?;
-        let count = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = topics.get(name) {
             return Ok(topic.clone());
@@ -123,28 +130,22 @@ impl MemBroker {
             }
         }
         let positions = match batch {
-            // Not by a function of its own: each hand that a message goes through is a copy of it.
-            Batch::One(message) => {
-                let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-                let declared;
-                let topic = match topics.get(&message.topic) {
-                    Some(topic) => topic,
-                    None => {
-                        drop(topics);
-                        declared = self.find_or_declare(&message.topic, None)?;
-                        &declared
-                    }
-                };
+            Batch::One(ref message) => {
+                let topic = self.find_or_declare(&message.topic, None)?;
                 let turn = if message.key.is_none() { topic.turns.next(topic.count) } else { 0 };
-                let (partition, size) = self.weigh(topic, &message, turn);
-                let offset = match topic.partitions.get(partition as usize) {
-                    Some(target) => target.append(message, size),
-                    None => 0,
-                };
+                let (partition, size) = self.weigh(&topic, message, turn);
+                let mut offset = 0;
+                // Moved out of the batch only now that its place is known: each hand that a message
+                // goes through is a copy of it.
+                if let Some(target) = topic.partitions.get(partition as usize).map(|it| it.open())
+                    && let Batch::One(message) = batch
+                {
+                    offset = target.append(message, size);
+                }
                 topic.wakers.wake();
                 Positions::One(Position { partition, offset })
             }
-            Batch::Many(messages) => self.publish_many(messages)?,
+            Batch::Many(messages) => Positions::Many(self.publish_many(messages)?),
         };
         if self.retention.is_due() {
             self.sweep();
@@ -152,7 +153,7 @@ impl MemBroker {
         Ok(positions)
     }
 
-    fn publish_many(&self, messages: Vec<Message>) -> Result<Positions, BrokerError> {
+    fn publish_many(&self, messages: Vec<Message>) -> Result<Vec<Position>, BrokerError> {
         // All topics are there before the first message is: a bad name refuses the whole batch.
         let mut topics: Vec<(Arc<MemTopic>, u32)> = Vec::new();
         for message in &messages {
@@ -168,11 +169,11 @@ impl MemBroker {
             let Some((topic, turn)) = topic else { continue };
             let (partition, size) = self.weigh(topic, &message, *turn);
             let Some(target) = topic.partitions.get(partition as usize) else { continue };
-            let offset = target.append(message, size);
+            let offset = target.open().append(message, size);
             positions.push(Position { partition, offset });
         }
         topics.iter().for_each(|(topic, _)| topic.wakers.wake());
-        Ok(Positions::Many(positions))
+        Ok(positions)
     }
 
     /// The partition that a message goes to, which is below the topic's count, and the message's size,
@@ -209,6 +210,7 @@ impl MemBroker {
                 partition,
                 source: source.clone(),
                 committed: None,
+                growths: Arc::default(),
                 wakers: topic.wakers.clone(),
             }));
         }

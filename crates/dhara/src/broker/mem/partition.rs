@@ -23,12 +23,36 @@ pub(super) struct MemPartition {
     kept: Mutex<Kept>,
 }
 
+/// A partition that takes messages: it is locked until this is dropped.
+pub(super) struct Open<'a> {
+    kept: MutexGuard<'a, Kept>,
+    end: &'a AtomicU64,
+}
+
 #[derive(Debug, Default)]
 struct Kept {
-    /// All chunks but the last are full.
-    chunks: VecDeque<Vec<Message>>,
+    /// The full chunks.
+    full: VecDeque<Vec<Message>>,
+    /// What came after them. The first of a partition grows as it must, as most topics stay small.
+    newest: Vec<Message>,
     /// What they take, as [`size_of_message`] counts.
     bytes: u64,
+}
+
+impl Kept {
+    #[cold]
+    #[inline(never)]
+    fn push_with_more_room(&mut self, message: Message) {
+        if self.newest.len() == CHUNK {
+            self.full.push_back(std::mem::replace(&mut self.newest, Vec::with_capacity(CHUNK)));
+        }
+        self.newest.push(message);
+    }
+
+    fn chunk(&self, number: usize) -> &[Message] {
+        let newest = (number == self.full.len()).then_some(&self.newest);
+        self.full.get(number).or(newest).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// How much memory a message is counted with.
@@ -41,6 +65,25 @@ pub(super) fn size_of_message(message: &Message) -> u64 {
     u64::try_from(total).unwrap_or(u64::MAX)
 }
 
+impl Open<'_> {
+    /// Adds a message of `size` and gives its offset.
+    // A message that is handed to a call is copied for it.
+    #[inline(always)]
+    pub(super) fn append(mut self, message: Message, size: u64) -> u64 {
+        self.kept.bytes += size;
+        let newest = &mut self.kept.newest;
+        if newest.len() < CHUNK && newest.len() < newest.capacity() {
+            newest.push(message);
+        } else {
+            self.kept.push_with_more_room(message);
+        }
+        // Only the holder of the lock changes the end.
+        let offset = self.end.load(Ordering::Relaxed);
+        self.end.store(offset + 1, Ordering::Release);
+        offset
+    }
+}
+
 impl MemPartition {
     pub(super) fn new() -> Self {
         Self {
@@ -50,26 +93,9 @@ impl MemPartition {
         }
     }
 
-    /// Adds a message of `size` and gives its offset.
-    // A message that is handed to a call is copied for it.
-    #[inline(always)]
-    pub(super) fn append(&self, message: Message, size: u64) -> u64 {
-        let mut kept = self.lock();
-        kept.bytes += size;
-        match kept.chunks.back_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(message),
-            last => {
-                // The first chunk of a partition grows as it must, as most topics stay small.
-                let capacity = if last.is_some() { CHUNK } else { 4 };
-                let mut chunk = Vec::with_capacity(capacity);
-                chunk.push(message);
-                kept.chunks.push_back(chunk);
-            }
-        }
-        // Only the holder of the lock changes the end.
-        let offset = self.end.load(Ordering::Relaxed);
-        self.end.store(offset + 1, Ordering::Release);
-        offset
+    /// Locks it, to append to it.
+    pub(super) fn open(&self) -> Open<'_> {
+        Open { kept: self.lock(), end: &self.end }
     }
 
     /// The memory that its messages take.
@@ -82,11 +108,8 @@ impl MemPartition {
         let mut dropped = Vec::new();
         let mut freed = 0;
         let mut kept = self.lock();
-        while kept.bytes > target
-            && kept.chunks.len() > 1
-            && self.earliest.load(Ordering::Relaxed) + CHUNK as u64 <= below
-        {
-            let Some(chunk) = kept.chunks.pop_front() else { break };
+        while kept.bytes > target && self.earliest.load(Ordering::Relaxed) + CHUNK as u64 <= below {
+            let Some(chunk) = kept.full.pop_front() else { break };
             let size: u64 = chunk.iter().map(size_of_message).sum();
             kept.bytes = kept.bytes.saturating_sub(size);
             freed += size;
@@ -109,8 +132,7 @@ impl MemPartition {
         let earliest = self.earliest.load(Ordering::Relaxed);
         let place = from.checked_sub(earliest).ok_or(earliest)?;
         let Ok(place) = usize::try_from(place) else { return Ok(from) };
-        let chunk = kept.chunks.get(place / CHUNK).map_or(&[][..], Vec::as_slice);
-        let messages = chunk.get(place % CHUNK..).unwrap_or_default();
+        let messages = kept.chunk(place / CHUNK).get(place % CHUNK..).unwrap_or_default();
         let some = messages.get(..COPIED_AT_ONCE).unwrap_or(messages);
         Ok(from + sink.extend(from, some) as u64)
     }

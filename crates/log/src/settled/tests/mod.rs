@@ -45,9 +45,11 @@ impl Piece {
             count: self.count,
             ..Header::plain(Kind::Batch)
         };
-        let mut out = BytesMut::new();
-        frame::push(&mut out, header, &[&builder.finish()], SALT);
-        (Header::parse(&out, SALT).unwrap(), out.to_vec())
+        let (batch, mut out) = (builder.finish(), BytesMut::new());
+        frame::push(&mut out, header, &[&batch], SALT);
+        // One that nobody could have read is to be refused by its writer nevertheless.
+        let unread = Header { length: batch.len() as u32, ..header };
+        (Header::parse(&out, SALT).unwrap_or(unread), out.to_vec())
     }
 }
 

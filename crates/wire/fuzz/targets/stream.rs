@@ -1,6 +1,6 @@
 //! What a connection brings: frames are taken from it until one is not whole or is refused.
 //!
-//! `cargo +nightly fuzz run stream` in `crates/wire`.
+//! `cargo xtask fuzz stream`.
 
 #![no_main]
 

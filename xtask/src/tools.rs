@@ -1,4 +1,4 @@
-//! What the tests need besides Rust's compiler, and how it is brought.
+//! What the chores need besides Rust's compiler, and how it is brought.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,23 +7,31 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::command;
 
-/// A program that some suite needs.
-pub(super) struct Tool {
+/// A program that some chore needs.
+pub(crate) struct Tool {
     /// The names under which it may stand in `PATH`.
-    pub(super) programs: &'static [&'static str],
+    pub(crate) programs: &'static [&'static str],
     /// Debian's package of it.
-    pub(super) package: &'static str,
+    pub(crate) package: &'static str,
 }
 
 /// The tests of the page drive it themselves, over its own protocol.
-pub(super) const CHROMIUM: Tool = Tool {
+pub(crate) const CHROMIUM: Tool = Tool {
     programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     package: "chromium",
 };
 
+/// Shuts a file system down in the middle of its work.
+pub(crate) const XFS_IO: Tool = Tool { programs: &["xfs_io"], package: "xfsprogs" };
+pub(crate) const MKFS_EXT4: Tool = Tool { programs: &["mkfs.ext4"], package: "e2fsprogs" };
+pub(crate) const MKFS_XFS: Tool = Tool { programs: &["mkfs.xfs"], package: "xfsprogs" };
+/// Mounts in a namespace of its own, which nobody has to clean up.
+pub(crate) const UNSHARE: Tool = Tool { programs: &["unshare"], package: "util-linux" };
+pub(crate) const MOUNT: Tool = Tool { programs: &["mount"], package: "mount" };
+
 impl Tool {
     /// Makes sure that the tool is there; the error says what to install.
-    pub(super) fn bring(&self) -> Outcome {
+    pub(crate) fn bring(&self) -> Outcome {
         if command::find(self.programs).is_some() {
             return Ok(());
         }
@@ -44,8 +52,12 @@ impl Tool {
 
 /// Only root may install, and only where Debian's package manager is.
 fn can_install() -> bool {
-    let root = command::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    root && command::find(&["apt-get"]).is_some()
+    is_root() && command::find(&["apt-get"]).is_some()
+}
+
+/// Whether this program may do everything.
+pub(crate) fn is_root() -> bool {
+    command::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
 fn apt_get(arguments: &[&str]) -> Outcome {
@@ -59,7 +71,7 @@ fn apt_get(arguments: &[&str]) -> Outcome {
 }
 
 /// Makes sure that `cargo SUBCOMMAND` works, which the toolchain's `component` brings.
-pub(super) fn component(subcommand: &str, component: &str) -> Outcome {
+pub(crate) fn component(subcommand: &str, component: &str) -> Outcome {
     let works = |root: &Path| command::read(command::cargo(root).args([subcommand, "--version"]));
     if works(Path::new(".")).is_ok() {
         return Ok(());
@@ -70,8 +82,29 @@ pub(super) fn component(subcommand: &str, component: &str) -> Outcome {
     works(Path::new(".")).map(|_| ()).map_err(|_| wanted)
 }
 
+/// Makes sure that there is a nightly toolchain, which is for the user to choose and to install.
+pub(crate) fn has_nightly() -> Outcome {
+    let version = command::read(Command::new("rustup").args(["run", "nightly", "rustc", "-V"]));
+    version.map(drop).map_err(|_| {
+        "there is no nightly toolchain: rustup toolchain install nightly --profile minimal \
+         --component miri,rust-src"
+            .to_owned()
+    })
+}
+
+/// `cargo SUBCOMMAND` of the nightly toolchain, in a folder.
+pub(crate) fn nightly(folder: &Path, subcommand: &str) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo", subcommand]).current_dir(folder).stdin(Stdio::null());
+    // What the cargo that runs us told us of itself is not true of the other one.
+    for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs `command` and stops it when it has not ended within `limit`.
-pub(super) fn run_within(command: &mut Command, limit: Duration) -> Outcome {
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     let shown = command::line(command);
     eprintln!("$ {shown}");
     let mut child = command

@@ -1,6 +1,6 @@
 //! A request from a stranger: what can be read is written, read again, and written the same.
 //!
-//! `cargo +nightly fuzz run request` in `crates/wire`.
+//! `cargo xtask fuzz request`.
 
 #![no_main]
 

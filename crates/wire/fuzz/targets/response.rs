@@ -1,6 +1,6 @@
 //! A response from a stranger; the first two bytes choose the API and the version.
 //!
-//! `cargo +nightly fuzz run response` in `crates/wire`.
+//! `cargo xtask fuzz response`.
 
 #![no_main]
 

@@ -1,0 +1,5 @@
+#![no_main]
+
+use dhara_log::fuzzing::Target;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| Target::Journal.run(input));
