@@ -64,7 +64,8 @@ fn run_targets(workspace: &Workspace, of: &str, targets: &[&str], options: &Opti
     command::run(&mut seeds)?;
     for target in targets {
         let mut fuzz = tools::nightly(&workspace.root, "fuzz");
-        fuzz.args(["run", "--optimized", "--fuzz-dir", of, "--target-dir"]);
+        // `-O` is what older and newer versions of cargo-fuzz both understand.
+        fuzz.args(["run", "-O", "--fuzz-dir", of, "--target-dir"]);
         fuzz.arg(&folder).arg(target).arg(corpus.join(target));
         command::run(options.limit(&mut fuzz, folder.join("artifacts").join(target))?)?;
     }

@@ -27,11 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             let frame = request(api, version, &body);
             fs::write(folder.join("request").join(&name), &frame)?;
             let length = u32::try_from(frame.len())?.to_be_bytes();
-            fs::write(folder.join("stream").join(&name), [&length, &*frame].concat())?;
+            fs::write(folder.join("stream").join(&name), [&length[..], &frame].concat())?;
         } else {
-            let tags = api.is_flexible(version) && api != Api::ApiVersions;
+            let flexible = api.is_flexible(version) && api != Api::ApiVersions;
+            let tags: &[u8] = if flexible { &[0] } else { &[] };
             let head = [u8::try_from(key)?, u8::try_from(version)?, 0, 0, 0, 7];
-            let frame = [&head, if tags { &[0][..] } else { &[] }, &body].concat();
+            let frame = [&head[..], tags, &body].concat();
             fs::write(folder.join("response").join(&name), frame)?;
         }
     }
