@@ -1,5 +1,6 @@
 //! The running transaction, as a handler sees it.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -96,4 +97,10 @@ pub trait TxBackend: Send + Sync {
 
     /// Keeps an event that could not be handled.
     fn dead_letter(&self, letter: &DeadLetter) -> Answer<'_, Result<(), StoreError>>;
+
+    /// The transaction's own connection, for whoever wants the database's full power. The back
+    /// end's module says of which type it is; nobody can commit through it.
+    fn connection(&self) -> Option<&dyn Any> {
+        None
+    }
 }
