@@ -74,9 +74,7 @@ impl StoreError {
             Self::Unavailable { what, .. } => {
                 Self::Unavailable { what: what.clone(), source: cause }
             }
-            Self::Statement { what, .. } => {
-                Self::Statement { what: what.clone(), source: cause }
-            }
+            Self::Statement { what, .. } => Self::Statement { what: what.clone(), source: cause },
             Self::Failed { what, .. } => Self::Failed { what: what.clone(), source: cause },
             Self::Refused { what } => Self::Refused { what: what.clone() },
             Self::Aborted { what } => Self::Aborted { what: what.clone() },

@@ -233,7 +233,8 @@ impl Prepared {
         let headers: Vec<Vec<u8>> = rows.iter().map(|row| headers::encode(&row.headers)).collect();
         let at: Vec<i64> = rows.iter().map(|row| integer_of(row.timestamp.as_micros())).collect();
         let bodies: Vec<&[u8]> = rows.iter().map(|row| row.body.as_ref()).collect();
-        let locked = link.client.query(&self.outbox_lock, &[&self.lock]);
+        let lock: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&self.lock];
+        let locked = link.client.query(&self.outbox_lock, &lock);
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
             [&topics, &keys, &headers, &at, &bodies];
         let added = link.client.execute(&self.outbox_add, &params);
@@ -242,11 +243,7 @@ impl Prepared {
     }
 
     /// Which of the rows that were taken for new stand in the inbox.
-    pub(super) async fn known(
-        &self,
-        link: &Link,
-        changes: &Changes,
-    ) -> Result<Vec<Entry>, Error> {
+    pub(super) async fn known(&self, link: &Link, changes: &Changes) -> Result<Vec<Entry>, Error> {
         let (handlers, events) = columns_of(&changes.inbox);
         let rows = link.client.query(&self.inbox_known, &[&handlers, &events]).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()

@@ -1,6 +1,7 @@
 //! Reading beside the writer, on connections that only read.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::Error;
@@ -16,6 +17,14 @@ use crate::answer::BoxFuture;
 const MOST: usize = 4;
 /// How many connections stay open when nobody reads.
 const KEPT: usize = 1;
+
+/// After which pauses a query that lost its connection is sent again.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+];
 
 /// Connections that only read.
 #[derive(Debug)]
@@ -73,30 +82,36 @@ impl Readers {
         self.retried(sql, work).await
     }
 
-    /// Does `work` on a connection; once more on a new one where the first was gone, or where what
-    /// was prepared no longer fits its tables. Reading twice does no harm.
+    /// Does `work` on a connection; again on a new one where the first was gone, or where what was
+    /// prepared no longer fits its tables. Reading twice does no harm.
     async fn retried<'w, T>(
         &self,
         sql: &str,
         work: impl Fn(Arc<Link>) -> BoxFuture<'w, Result<T, Error>>,
     ) -> Result<T, StoreError> {
-        let loan = self.borrow(true).await?;
-        let cause = match work(Arc::clone(&loan.link)).await {
-            Ok(done) => {
-                self.give_back(loan);
-                return Ok(done);
+        let mut pauses = PAUSES.iter();
+        loop {
+            let first = pauses.len() == PAUSES.len();
+            let error = match self.borrow(first).await {
+                Ok(loan) => match work(Arc::clone(&loan.link)).await {
+                    Ok(done) => {
+                        self.give_back(loan);
+                        return Ok(done);
+                    }
+                    Err(cause) if helped_by_another(&cause) => error::of_statement(sql, cause),
+                    Err(cause) => {
+                        self.give_back(loan);
+                        return Err(error::of_statement(sql, cause));
+                    }
+                },
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            match pauses.next() {
+                Some(pause) => self.dialler.world.sleep(*pause).await,
+                None => return Err(error),
             }
-            Err(cause) => cause,
-        };
-        if !matches!(error::meaning(&cause), Meaning::Gone | Meaning::Again) {
-            self.give_back(loan);
-            return Err(error::of_statement(sql, cause));
         }
-        drop(loan);
-        let loan = self.borrow(false).await?;
-        let done = work(Arc::clone(&loan.link)).await;
-        self.give_back(loan);
-        done.map_err(|cause| error::of_statement(sql, cause))
     }
 
     async fn borrow(&self, may_be_old: bool) -> Result<Loan<'_>, StoreError> {
@@ -126,4 +141,8 @@ impl Readers {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Link>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn helped_by_another(cause: &Error) -> bool {
+    matches!(error::meaning(cause), Meaning::Gone | Meaning::Again)
 }

@@ -481,7 +481,11 @@ impl Session {
 /// The framework's tables.
 impl Session {
     /// Whether the row is new, as far as that can be told without asking; it is added where it is.
-    pub(super) fn enter_inbox(&mut self, entry: &Entry, guarded: bool) -> Result<Option<bool>, StoreError> {
+    pub(super) fn enter_inbox(
+        &mut self,
+        entry: &Entry,
+        guarded: bool,
+    ) -> Result<Option<bool>, StoreError> {
         self.usable()?;
         if self.changes.has_entered(entry) || self.known.contains(entry) {
             return Ok(Some(false));

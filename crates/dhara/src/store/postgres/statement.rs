@@ -109,13 +109,7 @@ impl ToSql for Bound<'_> {
 fn is_written_as_int(ty: &Type) -> bool {
     matches!(
         *ty,
-        Type::INT8
-            | Type::INT4
-            | Type::INT2
-            | Type::OID
-            | Type::BOOL
-            | Type::FLOAT8
-            | Type::FLOAT4
+        Type::INT8 | Type::INT4 | Type::INT2 | Type::OID | Type::BOOL | Type::FLOAT8 | Type::FLOAT4
     )
 }
 
@@ -265,11 +259,7 @@ pub(super) fn integer_of(number: u64) -> i64 {
 /// A text of the framework that may hold what came from outside: PostgreSQL's texts cannot hold
 /// U+0000, and the event that such a text tells of is kept as bytes beside it.
 pub(super) fn storable(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains('\0') {
-        text.replace('\0', "\u{FFFD}").into()
-    } else {
-        text.into()
-    }
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text.into() }
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ pub(super) type Shared = Mutex<Session>;
 
 /// A unit's way to the session, for as long as its turn lasts.
 pub(super) struct PostgresTx {
-    pub(super) turn: u64,
     pub(super) guarded: bool,
     pub(super) connection: Connection,
 }

@@ -240,7 +240,7 @@ impl Writer {
             (session.begin_unit(guarded), Arc::clone(&session.busy))
         };
         let connection = Connection::new(Arc::clone(&self.session), turn);
-        let tx = Tx::new(Arc::new(PostgresTx { turn, guarded, connection }));
+        let tx = Tx::new(Arc::new(PostgresTx { guarded, connection }));
         let busy = || busy.load(std::sync::atomic::Ordering::Relaxed);
         let outcome = run_watched(unit, tx, &self.inner.name, busy).await;
         let end = self.session.lock().await.end_unit(outcome.is_ok(), guarded);

@@ -100,9 +100,7 @@ impl Writer {
                     parts.push(second);
                     parts.push(part);
                 }
-                Err(error) => {
-                    part.into_iter().for_each(|unit| finish(unit, Err(error.again())))
-                }
+                Err(error) => part.into_iter().for_each(|unit| finish(unit, Err(error.again()))),
             }
         }
     }
