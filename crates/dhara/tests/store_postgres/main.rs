@@ -4,10 +4,20 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+mod backend;
 mod conformance;
 mod connection;
 mod cut;
+mod figures;
 mod race;
 mod server;
 mod start;
 mod types;
+
+#[path = "../service/failure.rs"]
+mod service_failure;
+#[path = "../service/store.rs"]
+mod service_store;
+#[path = "../service/support.rs"]
+#[expect(dead_code, reason = "other tests of services need more of it")]
+mod support;
