@@ -14,8 +14,6 @@ use crate::{Outcome, command};
 
 /// A server that a suite needs.
 pub(crate) struct Service {
-    /// The variable in which the tests find its URL.
-    pub(crate) variable: &'static str,
     /// Makes sure that the server's programs are there.
     pub(crate) bring: fn() -> Outcome,
     pub(crate) start: fn() -> Outcome<Running>,
@@ -23,7 +21,8 @@ pub(crate) struct Service {
 
 /// A server that runs until this goes.
 pub(crate) struct Running {
-    pub(crate) url: String,
+    /// What the tests find in their environment: its URL, say.
+    pub(crate) told: Vec<(&'static str, String)>,
     process: Child,
     /// The signal at which it ends at once and in good order.
     signal: &'static str,

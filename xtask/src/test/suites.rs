@@ -55,7 +55,8 @@ pub(super) const SUITES: &[Suite] = &[
         work: Work::Served {
             package: "dhara",
             test: "store_postgres",
-            arguments: &["--features", "postgres"],
+            // With the module's own tests, which nobody else builds.
+            arguments: &["--lib", "--features", "postgres"],
             service: &POSTGRES,
         },
     },
@@ -160,13 +161,12 @@ impl Suite {
                 for tool in *needs {
                     tool.bring().map_err(|why| self.left_out(&why))?;
                 }
-                run_test(run, package, test, arguments, None)
+                run_test(run, package, test, arguments, &[])
             }
             Work::Served { package, test, arguments, service } => {
                 (service.bring)().map_err(|why| self.left_out(&why))?;
                 let running = (service.start)().map_err(|why| self.left_out(&why))?;
-                let url = Some((service.variable, running.url.as_str()));
-                run_test(run, package, test, arguments, url)
+                run_test(run, package, test, arguments, &running.told)
             }
             Work::Fuzz(count) => {
                 fuzz::bring().map_err(|why| self.left_out(&why))?;
@@ -210,7 +210,7 @@ fn run_test(
     package: &str,
     test: &str,
     arguments: &[&str],
-    url: Option<(&str, &str)>,
+    told: &[(&str, String)],
 ) -> Outcome {
     if !run.workspace.package(package)?.targets_of("test").any(|target| target.name == test) {
         return Err(format!(
@@ -218,6 +218,6 @@ fn run_test(
         ));
     }
     let mut command = cargo_test(run);
-    command.args(["--package", package, "--test", test]).args(arguments).envs(url);
+    command.args(["--package", package, "--test", test]).args(arguments).envs(told.iter().cloned());
     tally::run(&mut command, &mut run.tally)
 }

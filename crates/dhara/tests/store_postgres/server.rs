@@ -33,7 +33,8 @@ impl Database {
         let server = server();
         connect(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         let (host, _) = server.rsplit_once('/').unwrap();
-        let url = format!("{host}/{name}");
+        // The server speaks TLS, which tests of anything else do without.
+        let url = format!("{host}/{name}?sslmode=disable");
         Self { admin: connect(&url).await, url }
     }
 
@@ -44,6 +45,12 @@ impl Database {
 
     pub(crate) async fn place(&self) -> Arc<dyn ServiceStore> {
         self.store().open("orders").await.unwrap()
+    }
+
+    /// The URL with other parameters.
+    pub(crate) fn url_with(&self, parameters: &str) -> String {
+        let (place, _) = self.url.split_once('?').unwrap();
+        format!("{place}?{parameters}")
     }
 
     /// The one number that `sql` asks for.

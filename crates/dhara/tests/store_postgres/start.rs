@@ -59,7 +59,7 @@ async fn a_schema_of_a_newer_version_is_refused() {
 async fn what_cannot_be_reached_is_named_without_its_password() {
     let database = Database::new().await;
     let world = World::real();
-    let missing = database.url.clone() + "_missing";
+    let missing = database.url.replace('?', "_missing?");
     let error = open(&missing, &world).await.unwrap().open("orders").await.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("_missing"), "{error}");
@@ -74,10 +74,27 @@ async fn what_cannot_be_reached_is_named_without_its_password() {
     }
 }
 
+/// Whether a connection of the store is inside TLS.
+async fn is_encrypted(database: &Database, parameters: &str) -> Result<bool, StoreError> {
+    let store = open(&database.url_with(parameters), &World::real()).await?;
+    let place = store.open("orders").await?;
+    let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    place.query(sql, &[]).await?.first().expect("a row").get("ssl")
+}
+
 #[tokio::test]
-async fn a_server_whose_certificate_must_be_checked_and_has_none_is_left() {
+async fn tls_is_used_where_it_is_there_and_checked_where_it_is_asked_for() {
     let database = Database::new().await;
-    let url = database.url.clone() + "?sslmode=verify-full";
-    let error = open(&url, &World::real()).await.unwrap().open("orders").await.unwrap_err();
-    assert!(error.to_string().contains("TLS"), "{error}");
+    let file = std::env::var("DHARA_TEST_POSTGRES_CERTIFICATE").expect("set by `cargo xtask test`");
+    assert!(!is_encrypted(&database, "sslmode=disable").await.unwrap());
+    assert!(is_encrypted(&database, "sslmode=prefer").await.unwrap());
+    assert!(is_encrypted(&database, "").await.unwrap());
+    for mode in ["require", "verify-full"] {
+        let trusted = format!("sslmode={mode}&sslrootcert={file}");
+        assert!(is_encrypted(&database, &trusted).await.unwrap());
+        let error = is_encrypted(&database, &format!("sslmode={mode}")).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "nobody vouches for it: {error}");
+    }
+    let missing = open(&database.url_with("sslrootcert=/no/such/file"), &World::real()).await;
+    assert!(missing.unwrap_err().to_string().contains("/no/such/file"));
 }

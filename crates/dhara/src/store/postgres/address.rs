@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::super::StoreError;
 use super::tls::Trust;
@@ -58,6 +58,9 @@ impl Address {
             config.ssl_mode(SslMode::Require);
         }
         patient(&mut config);
+        // Of several hosts the one that takes writes. It is also the one to read from: what a unit
+        // wrote is seen at once.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let trust = if verify { Trust::Verified { roots } } else { Trust::Anyone };
         Ok(Self { config, trust })
     }

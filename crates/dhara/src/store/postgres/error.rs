@@ -36,7 +36,7 @@ pub(super) fn meaning(error: &Error) -> Meaning {
         {
             Meaning::Again
         }
-        _ if is_end_of_session(cause) => Meaning::Gone,
+        _ if is_end_of_session(cause) || is_standby(cause) => Meaning::Gone,
         _ => Meaning::Aborted,
     }
 }
@@ -45,6 +45,13 @@ pub(super) fn meaning(error: &Error) -> Meaning {
 fn is_end_of_session(cause: &DbError) -> bool {
     let ends = ["57P01", "57P02", "57P03", "57P05", "25P03"];
     ends.contains(&cause.code().code()) || matches!(cause.severity(), "FATAL" | "PANIC")
+}
+
+/// The server has become one that only follows another: a transaction that writes cannot begin.
+fn is_standby(cause: &DbError) -> bool {
+    let checks = ["check_XactReadOnly", "check_transaction_read_only"];
+    *cause.code() == SqlState::FEATURE_NOT_SUPPORTED
+        && cause.routine().is_some_and(|routine| checks.contains(&routine))
 }
 
 fn has_io_cause(error: &Error) -> bool {
