@@ -2,7 +2,13 @@
 //!
 //! `cargo xtask test --only postgres` brings a server up and names it in `DHARA_TEST_POSTGRES`.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod backend;
 mod conformance;

@@ -25,7 +25,8 @@ pub(crate) fn server() -> String {
 }
 
 impl Database {
-    /// Databases are left to whoever stops the server: dropping one takes a checkpoint.
+    /// It is left to whoever stops the server, as dropping one takes a checkpoint, but where a test
+    /// makes many.
     pub(crate) async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -36,6 +37,14 @@ impl Database {
         // The server speaks TLS, which tests of anything else do without.
         let url = format!("{host}/{name}?sslmode=disable");
         Self { admin: connect(&url).await, url }
+    }
+
+    pub(crate) async fn remove(self) {
+        let name: String =
+            self.admin.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
+        drop(self.admin);
+        let drops = format!("DROP DATABASE {name} WITH (FORCE)");
+        connect(&server()).await.batch_execute(&drops).await.unwrap();
     }
 
     /// A store of its own, as another process would have it.
