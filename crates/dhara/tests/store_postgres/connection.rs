@@ -147,6 +147,8 @@ async fn events_that_come_again_are_known_and_blamed_on_nobody() {
         effects = first + 100;
         assert_eq!(database.count("SELECT count(*) FROM orders.t").await, effects);
     }
+    // Alone in its transaction, too, an event that is known must not look like a broken constraint.
+    submit(&place, |tx| async move { handle(&tx, 5).await.map(drop) }).await.unwrap();
     let bodies: Vec<String> = outbox(&place)
         .await
         .iter()
@@ -154,6 +156,43 @@ async fn events_that_come_again_are_known_and_blamed_on_nobody() {
         .collect();
     let expected: Vec<String> = (0..effects).map(|id| id.to_string()).collect();
     assert_eq!(bodies, expected);
+}
+
+/// Where no constraint of the handler's tells, the inbox alone does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_come_again_have_no_second_effect() {
+    let database = Database::new().await;
+    let place = database.place().await;
+    submit_sql(&place, "CREATE TABLE effects (id BIGINT)").await.unwrap();
+    let told_twice = Arc::new(AtomicUsize::new(0));
+    for ids in [vec![1_i64, 2, 3, 2], vec![3], vec![4, 1, 5, 5, 2]] {
+        let gate = close_gate(&place).await;
+        let units: Vec<_> = ids
+            .iter()
+            .map(|id| {
+                let (id, told_twice) = (*id, Arc::clone(&told_twice));
+                submit(&place, move |tx| {
+                    let told_twice = Arc::clone(&told_twice);
+                    async move {
+                        let row = InboxRow { handler: "count", event: &id.to_be_bytes() };
+                        if !tx.backend().inbox_add(row).await? {
+                            told_twice.fetch_add(1, Ordering::Relaxed);
+                            return Ok(());
+                        }
+                        tx.execute("INSERT INTO effects VALUES ($1)", &[id.into()]).await?;
+                        tx.backend().outbox_add(vec![event(id.to_string())]).await
+                    }
+                })
+            })
+            .collect();
+        gate.open().await;
+        for unit in units {
+            unit.await.unwrap();
+        }
+    }
+    assert_eq!(database.count("SELECT count(*) FROM orders.effects").await, 5);
+    assert_eq!(outbox(&place).await.len(), 5);
+    assert!(told_twice.load(Ordering::Relaxed) >= 5, "units are told what came again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
