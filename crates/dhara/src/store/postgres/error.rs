@@ -102,10 +102,10 @@ pub(super) fn of(what: &str, error: Error) -> StoreError {
             let what = format!("{what}: the server's disk is full; nothing of it was written");
             StoreError::Unavailable { what, source: Some(source) }
         }
-        ("08" | "53", _) | (_, "55P03" | "57014") => {
+        ("08" | "53", _) | (_, "55P03" | "57014" | "XX000") => {
             StoreError::Unavailable { what: what.to_owned(), source: Some(source) }
         }
-        ("58" | "XX", _) => {
+        (_, "58030" | "XX001" | "XX002") => {
             let what = format!(
                 "{what}: the server has failed inside; look at its log and at its disk before you \
                  start again"
