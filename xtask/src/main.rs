@@ -6,6 +6,7 @@ mod fuzz;
 mod layers;
 mod licences;
 mod runs;
+mod services;
 mod test;
 mod tools;
 mod torture;

@@ -32,6 +32,12 @@ pub(crate) const COUNTS: &[Count] = &[
     count("DHARA_RACES", 1, 20, "races of many orders for few items"),
     count("DHARA_GROWTH_RUNS", 10, 300, "histories of a topic that grows under its readers"),
     count("DHARA_CONFORMANCE_RUNS", 1, 20, "runs of the conformance suite over each back end"),
+    count(
+        "DHARA_OUTBOX_RACE",
+        50_000,
+        1_000_000,
+        "rows that several instances add to one outbox on PostgreSQL while it is read",
+    ),
     count("PROPTEST_CASES", 128, 4_096, "cases of each property"),
 ];
 

@@ -30,7 +30,11 @@ const OPTIONS: [(&str, &str, &str); 5] = [
     ("listen", "ADDR", "where to serve HTTP [default: 127.0.0.1:8080]"),
     ("data", "DIR", "the folder of everything that is kept [default: shop-data]"),
     ("broker", "URL", "what moves events: mem: or file:DIR [default: file:DATA/log]"),
-    ("store", "URL", "what keeps the services' data: sqlite:DIR [default: sqlite:DATA/store]"),
+    (
+        "store",
+        "URL",
+        "what keeps the services' data: sqlite:DIR, postgres://... [default: sqlite:DATA/store]",
+    ),
     ("smtp", "URL", "a mail server: smtp:// or smtps:// [default: files in DATA/mail]"),
 ];
 

@@ -39,16 +39,21 @@ async fn write(tx: Tx, bytes: usize) -> Result<(), StoreError> {
 
 #[tokio::test]
 async fn a_url_that_names_no_store_is_refused_with_those_that_do() {
-    for (url, says) in [
-        ("mysql://localhost", "sqlite:DIR"),
-        ("postgres://localhost/shop", "PostgreSQL"),
-        ("sqlite:", "sqlite:DIR"),
-        ("data", "sqlite:DIR"),
-    ] {
+    for (url, says) in
+        [("mysql://localhost", "sqlite:DIR"), ("sqlite:", "sqlite:DIR"), ("data", "sqlite:DIR")]
+    {
         let error = open(url, &World::real()).await.expect_err(url);
         assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+#[cfg(not(feature = "postgres"))]
+#[tokio::test]
+async fn a_build_without_postgresql_names_the_one_that_has_it() {
+    let error = open("postgres://localhost/shop", &World::real()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("cargo build --features dhara/postgres"), "{error}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::parts::cargo_test;
 use super::{Run, tally};
 use crate::fuzz;
 use crate::runs::{Count, FUZZ_TARGET_SECONDS, LOG_KILLS, POWER_CUTS};
+use crate::services::{POSTGRES, Service};
 use crate::tools::{self, CHROMIUM, Tool};
 use crate::torture::{self, Way};
 use crate::{Outcome, command};
@@ -26,6 +27,13 @@ enum Work {
         /// What must be there; what is missing is installed where that is possible.
         needs: &'static [Tool],
     },
+    /// An integration test against a real server, which runs for as long as the test.
+    Served {
+        package: &'static str,
+        test: &'static str,
+        arguments: &'static [&'static str],
+        service: &'static Service,
+    },
     /// `cargo xtask fuzz`, which brings what it needs.
     Fuzz(&'static Count),
     /// Unit tests of the log under Miri, by parts of their names.
@@ -40,6 +48,17 @@ pub(super) const SUITES: &[Suite] = &[
         name: "page",
         about: "the shop's page in a real Chromium",
         work: Work::Test { package: "shop", test: "page", arguments: &[], needs: &[CHROMIUM] },
+    },
+    Suite {
+        name: "postgres",
+        about: "the store on a real PostgreSQL server",
+        work: Work::Served {
+            package: "dhara",
+            test: "store_postgres",
+            // With the module's own tests, which nobody else builds.
+            arguments: &["--lib", "--features", "postgres"],
+            service: &POSTGRES,
+        },
     },
     Suite {
         name: "crash",
@@ -132,7 +151,7 @@ const MIRI: &[&str] = &[
 impl Suite {
     /// Whether the suite is this integration test.
     pub(super) fn is_test(&self, target: &str) -> bool {
-        matches!(self.work, Work::Test { test, .. } if test == target)
+        matches!(self.work, Work::Test { test, .. } | Work::Served { test, .. } if test == target)
     }
 
     /// Runs the suite. One whose needs cannot be met has failed: nobody should think that it ran.
@@ -142,7 +161,12 @@ impl Suite {
                 for tool in *needs {
                     tool.bring().map_err(|why| self.left_out(&why))?;
                 }
-                run_test(run, package, test, arguments)
+                run_test(run, package, test, arguments, &[])
+            }
+            Work::Served { package, test, arguments, service } => {
+                (service.bring)().map_err(|why| self.left_out(&why))?;
+                let running = (service.start)().map_err(|why| self.left_out(&why))?;
+                run_test(run, package, test, arguments, &running.told)
             }
             Work::Fuzz(count) => {
                 fuzz::bring().map_err(|why| self.left_out(&why))?;
@@ -181,13 +205,19 @@ impl Suite {
     }
 }
 
-fn run_test(run: &mut Run<'_>, package: &str, test: &str, arguments: &[&str]) -> Outcome {
+fn run_test(
+    run: &mut Run<'_>,
+    package: &str,
+    test: &str,
+    arguments: &[&str],
+    told: &[(&str, String)],
+) -> Outcome {
     if !run.workspace.package(package)?.targets_of("test").any(|target| target.name == test) {
         return Err(format!(
             "did not run: {package} has no test `{test}`; the list of suites is out of date"
         ));
     }
     let mut command = cargo_test(run);
-    command.args(["--package", package, "--test", test]).args(arguments);
+    command.args(["--package", package, "--test", test]).args(arguments).envs(told.iter().cloned());
     tally::run(&mut command, &mut run.tally)
 }

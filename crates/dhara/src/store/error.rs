@@ -5,6 +5,10 @@ use std::fmt;
 
 type Source = Box<dyn Error + Send + Sync>;
 
+/// How much of a statement a message shows.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+const SHOWN: usize = 240;
+
 /// An error of a store: one kind for each thing that a caller does differently.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -58,6 +62,26 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// The same error once more, for another unit that shares its fate.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(super) fn again(&self) -> Self {
+        let cause = self.source().map(|source| source.to_string().into());
+        match self {
+            Self::Constraint { what, source } => {
+                Self::Constraint { what: what.clone(), source: source.to_string().into() }
+            }
+            Self::Unavailable { what, .. } => {
+                Self::Unavailable { what: what.clone(), source: cause }
+            }
+            Self::Statement { what, .. } => Self::Statement { what: what.clone(), source: cause },
+            Self::Failed { what, .. } => Self::Failed { what: what.clone(), source: cause },
+            Self::Refused { what } => Self::Refused { what: what.clone() },
+            Self::Aborted { what } => Self::Aborted { what: what.clone() },
+            Self::Ended => Self::Ended,
+            Self::Closed => Self::Closed,
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -92,4 +116,15 @@ impl Error for StoreError {
             _ => None,
         }
     }
+}
+
+/// The statement in one line, cut where it is long.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) fn shown(sql: &str) -> String {
+    let mut line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(SHOWN) {
+        line.truncate(end);
+        line.push_str(" ...");
+    }
+    line
 }

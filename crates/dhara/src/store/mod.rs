@@ -4,10 +4,18 @@
 //! file (SQLite) or a schema (PostgreSQL) of its own, and no transaction spans two services.
 
 mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod headers;
 mod open;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod queue;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod turn;
 mod tx;
 
 use std::fmt;

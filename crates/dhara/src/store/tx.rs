@@ -1,5 +1,6 @@
 //! The running transaction, as a handler sees it.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +12,17 @@ use crate::answer::Answer;
 /// Statements are plain SQL that SQLite and PostgreSQL both understand, with parameters `$1`, `$2`
 /// ... Only the framework commits or rolls back. A `Tx` that is kept longer than its handler runs
 /// answers [`StoreError::Ended`].
+///
+/// What both understand:
+///
+/// - columns of type `BIGINT`, `DOUBLE PRECISION`, `TEXT` and `BYTEA` take and give the values of
+///   [`Param`] as they are; `INTEGER` is 32 bits wide on PostgreSQL. A boolean is the integer 0 or
+///   1, a sum of integers is an integer.
+/// - `INSERT ... ON CONFLICT (column) DO UPDATE SET n = t.n + excluded.n`, with the table's name
+///   before its own columns; `CREATE TABLE IF NOT EXISTS`; common table expressions; windows.
+/// - rows are numbered by `(SELECT coalesce(max(n), 0) + 1 FROM t)`: neither's own way to number
+///   rows is understood by the other.
+/// - after a statement that failed the unit ends with its error. Only SQLite would take more.
 #[derive(Clone)]
 pub struct Tx {
     backend: Arc<dyn TxBackend>,
@@ -96,4 +108,10 @@ pub trait TxBackend: Send + Sync {
 
     /// Keeps an event that could not be handled.
     fn dead_letter(&self, letter: &DeadLetter) -> Answer<'_, Result<(), StoreError>>;
+
+    /// The transaction's own connection, for whoever wants the database's full power. The back
+    /// end's module says of which type it is; nobody can commit through it.
+    fn connection(&self) -> Option<&dyn Any> {
+        None
+    }
 }

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod backend;
 mod delivery;
 mod failure;
 mod start;

@@ -123,8 +123,9 @@ async fn a_key_that_fails_inside_the_transaction_keeps_its_order() {
         }
     }
     handled(&running, 150).await;
-    let sql = "SELECT order_id, amount FROM charges ORDER BY rowid";
-    let rows = running.store().unwrap().query(sql, &[]).await.unwrap();
+    let sql =
+        format!("SELECT order_id, amount FROM charges ORDER BY {}", crate::backend::AS_INSERTED);
+    let rows = running.store().unwrap().query(&sql, &[]).await.unwrap();
     for key in ["a", "b", "c"] {
         let of_key = rows.iter().filter(|row| row.get::<String>("order_id").unwrap() == key);
         let amounts: Vec<i64> = of_key.map(|row| row.get("amount").unwrap()).collect();
@@ -212,19 +213,16 @@ async fn published_rows_that_could_not_be_removed_are_removed_later() {
     let service = Service::new("payment")
         .store(system.store.clone())
         .setup(TABLE)
-        .setup("CREATE TABLE IF NOT EXISTS full (disk INTEGER)")
-        .setup("INSERT INTO full VALUES (1)")
-        .setup(
-            "CREATE TRIGGER IF NOT EXISTS refuse BEFORE DELETE ON dhara_outbox
-             WHEN (SELECT count(*) FROM full) > 0 BEGIN SELECT RAISE(ABORT, 'no room'); END",
-        )
+        .setup("CREATE TABLE IF NOT EXISTS no_room (disk BIGINT)")
+        .setup("INSERT INTO no_room VALUES (1)")
+        .setup(crate::backend::REFUSES_REMOVAL)
         .on(charge);
     let running = service.start(&system.broker).await.unwrap();
     system.broker.publish(Batch::One(order_message("evt_1", "a", 1))).await.unwrap();
     assert_eq!(system.read("payments", 1).await.len(), 1);
     assert_eq!(running.status().await.unwrap().outbox, 1);
     let mend = |tx: Tx| async move {
-        tx.execute("DELETE FROM full", &[]).await?;
+        tx.execute("DELETE FROM no_room", &[]).await?;
         Ok::<_, StoreError>(((), ()))
     };
     running.writer().unwrap().write(mend).await.unwrap();

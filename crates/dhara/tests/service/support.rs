@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dhara::broker::{self, Broker, Delivery, Message, Receipt, Signal, Start, Subscribe, Topic};
 use dhara::event::Envelope;
-use dhara::store::{self, Store};
+use dhara::store::Store;
 use dhara::world::{World, timeout};
 use dhara::{Event, Publisher};
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,7 @@ impl System {
         let world = World::real();
         let dir = tempfile::tempdir().unwrap();
         let broker = broker::open(broker_url, &world).await.unwrap();
-        let store_url = format!("sqlite:{}", dir.path().join("store").display());
-        let store = store::open(&store_url, &world).await.unwrap();
+        let store = crate::backend::new_store(dir.path(), &world).await;
         Self { world, broker, store, dir }
     }
 

@@ -19,12 +19,12 @@ const TABLES: [&str; 2] = [
         created INTEGER NOT NULL,
         confirmed INTEGER NOT NULL,
         rejected INTEGER NOT NULL,
-        revenue INTEGER NOT NULL
+        revenue BIGINT NOT NULL
     )",
     "CREATE TABLE IF NOT EXISTS products (
         sku TEXT NOT NULL PRIMARY KEY,
         quantity INTEGER NOT NULL,
-        revenue INTEGER NOT NULL
+        revenue BIGINT NOT NULL
     )",
 ];
 

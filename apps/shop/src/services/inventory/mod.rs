@@ -92,8 +92,10 @@ async fn give_back(tx: &Tx, sku: &Sku, quantity: i64) -> Result<(), StoreError> 
 
 async fn record(tx: &Tx, order_id: &str, items: &[Portion], kind: &str) -> Result<(), StoreError> {
     for Portion { sku, quantity } in items {
-        let insert = "INSERT INTO stock_movements (order_id, sku, quantity, kind) \
-                      VALUES ($1, $2, $3, $4)";
+        // The one way to number rows that every store understands.
+        let insert = "INSERT INTO stock_movements (seq, order_id, sku, quantity, kind) \
+                      VALUES ((SELECT coalesce(max(seq), 0) + 1 FROM stock_movements), \
+                      $1, $2, $3, $4)";
         let (sku, quantity) = (Param::from(&sku.0), Param::from(*quantity));
         tx.execute(insert, &[order_id.into(), sku, quantity, kind.into()]).await?;
     }

@@ -23,8 +23,10 @@ pub(super) fn statements() -> [String; 2] {
     let opening = format!("WITH opening (sku, quantity) AS (VALUES {})", rows.join(", "));
     [
         format!(
-            "{opening} INSERT INTO stock_movements (sku, quantity, kind) \
-             SELECT sku, quantity, 'received' FROM opening WHERE sku NOT IN \
+            "{opening} INSERT INTO stock_movements (seq, sku, quantity, kind) \
+             SELECT (SELECT coalesce(max(seq), 0) FROM stock_movements) \
+             + row_number() OVER (ORDER BY sku), sku, quantity, 'received' \
+             FROM opening WHERE sku NOT IN \
              (SELECT sku FROM stock_movements WHERE order_id IS NULL)"
         ),
         format!(

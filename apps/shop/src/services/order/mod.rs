@@ -27,7 +27,7 @@ const TABLES: [&str; 2] = [
         kind TEXT NOT NULL,
         event_id TEXT NOT NULL,
         source TEXT NOT NULL,
-        at INTEGER NOT NULL,
+        at BIGINT NOT NULL,
         data TEXT NOT NULL,
         UNIQUE (stream, version)
     )",

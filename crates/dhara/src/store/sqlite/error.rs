@@ -3,9 +3,7 @@
 use rusqlite::{Error, ErrorCode};
 
 use super::super::StoreError;
-
-/// How much of a statement a message shows.
-const SHOWN: usize = 240;
+use super::super::error::shown;
 
 /// The error of a statement; `what` of the result names the statement.
 pub(super) fn of_statement(sql: &str, error: Error) -> StoreError {
@@ -80,35 +78,4 @@ pub(super) fn is_busy(error: &StoreError) -> bool {
     let StoreError::Unavailable { source: Some(source), .. } = error else { return false };
     let code = source.downcast_ref::<Error>().and_then(Error::sqlite_error_code);
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-}
-
-/// The same error once more, for another unit that shares its fate.
-pub(super) fn again(error: &StoreError) -> StoreError {
-    let cause = std::error::Error::source(error).map(|source| source.to_string().into());
-    match error {
-        StoreError::Constraint { what, source } => {
-            StoreError::Constraint { what: what.clone(), source: source.to_string().into() }
-        }
-        StoreError::Unavailable { what, .. } => {
-            StoreError::Unavailable { what: what.clone(), source: cause }
-        }
-        StoreError::Statement { what, .. } => {
-            StoreError::Statement { what: what.clone(), source: cause }
-        }
-        StoreError::Failed { what, .. } => StoreError::Failed { what: what.clone(), source: cause },
-        StoreError::Refused { what } => StoreError::Refused { what: what.clone() },
-        StoreError::Aborted { what } => StoreError::Aborted { what: what.clone() },
-        StoreError::Ended => StoreError::Ended,
-        StoreError::Closed => StoreError::Closed,
-    }
-}
-
-/// The statement in one line, cut where it is long.
-fn shown(sql: &str) -> String {
-    let mut line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(SHOWN) {
-        line.truncate(end);
-        line.push_str(" ...");
-    }
-    line
 }

@@ -6,10 +6,8 @@
 
 mod checkpoint;
 mod error;
-mod headers;
 mod outbox;
 mod place;
-mod queue;
 mod readers;
 mod schema;
 mod session;

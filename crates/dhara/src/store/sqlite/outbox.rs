@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Notify;
 
+use super::super::headers;
 use super::super::{MOST_OUTBOX_BYTES, OutboxRow, Param};
-use super::headers;
 use super::statement::{self, integer};
 
 /// Eight rows at a time: a statement costs about as much to begin and end as a row to write.

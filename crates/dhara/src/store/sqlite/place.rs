@@ -6,17 +6,19 @@ use std::sync::{Arc, Mutex};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use super::super::headers::decode as headers_of;
+use super::super::queue::Queue;
+use super::super::turn::refuse;
 use super::super::{
     DeadLetter, OutboxRow, Param, PositionRow, Row, ServiceStore, StoreError, Unit,
 };
 use super::checkpoint::Checkpointer;
 use super::outbox::Tail;
-use super::queue::Queue;
 use super::readers::Readers;
 use super::session::Session;
 use super::statement::integer;
-use super::writer::{Writer, refuse};
-use super::{error, headers, schema};
+use super::writer::Writer;
+use super::{error, schema};
 use crate::answer::Answer;
 use crate::broker::{Topic, TopicPartition};
 use crate::store::MOST_OUTBOX_BYTES;
@@ -218,7 +220,7 @@ fn key(row: &Row) -> Result<Option<bytes::Bytes>, StoreError> {
 }
 
 fn headers(row: &Row) -> Result<crate::broker::Headers, StoreError> {
-    headers::decode(&row.get::<Vec<u8>>("headers")?).ok_or_else(|| {
+    headers_of(&row.get::<Vec<u8>>("headers")?).ok_or_else(|| {
         let what = "a row of the framework's tables has headers that were not made by it; \
                     look at what else writes to the file"
             .to_owned();

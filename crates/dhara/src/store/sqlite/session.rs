@@ -100,7 +100,7 @@ impl Session {
     /// Begins a transaction; gives the moment to which [`Session::roll_back`] goes back.
     pub(super) fn begin(&mut self) -> Result<Mark, StoreError> {
         if let Some(failed) = &self.failed {
-            return Err(error::again(failed));
+            return Err(failed.again());
         }
         self.lost = false;
         self.savepoints.clear();
@@ -323,7 +323,7 @@ impl Session {
         self.lost |= self.connection.is_autocommit();
         if matches!(error, StoreError::Failed { .. }) && self.failed.is_none() {
             tracing::error!(store = %self.name, %error, "the store takes no more writes");
-            self.failed = Some(error::again(&error));
+            self.failed = Some(error.again());
         }
         error
     }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::headers;
 use super::super::{
     DeadLetter, InboxRow, OutboxRow, Param, PositionRow, Row, StoreError, TxBackend,
 };
-use super::headers;
 use super::session::Session;
 use super::statement::integer;
 use crate::answer::Answer;

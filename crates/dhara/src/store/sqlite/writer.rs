@@ -7,17 +7,12 @@
 //! units fails after it wrote, the transaction is rolled back and the whole group runs again, each
 //! unit behind a savepoint; so do the next groups, since failures come in swarms.
 
-use std::any::Any;
-use std::future::{Future as _, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
+use super::super::turn::{Outcome, finish, is_of_one_unit, run_watched};
 use super::super::{StoreError, Tx, Unit};
 use super::checkpoint::Checkpointer;
 use super::error;
@@ -25,8 +20,8 @@ use super::outbox::Mark;
 use super::place::Inner;
 use super::session::{Session, UnitEnd};
 use super::tx::{Shared, SqliteTx};
+use crate::world::World;
 use crate::world::disk::Lock;
-use crate::world::{World, timeout};
 
 /// How many units one transaction takes.
 const MAX_GROUP: usize = 512;
@@ -34,8 +29,6 @@ const MAX_GROUP: usize = 512;
 const UNITS_BEFORE_YIELD: usize = 32;
 /// How many groups run with savepoints after one that had to run again.
 const WARY_GROUPS: u32 = 16;
-/// How long a unit may wait for something before the log says so.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// How often, and after which pauses, a group that finds the file taken is tried again.
 const BUSY_PAUSES: [Duration; 6] = [
     Duration::from_millis(1),
@@ -45,8 +38,6 @@ const BUSY_PAUSES: [Duration; 6] = [
     Duration::from_millis(100),
     Duration::from_millis(200),
 ];
-
-type Outcome = Result<(), StoreError>;
 
 /// The task that writes.
 pub(super) struct Writer {
@@ -109,9 +100,7 @@ impl Writer {
                     parts.push(second);
                     parts.push(part);
                 }
-                Err(error) => {
-                    part.into_iter().for_each(|unit| finish(unit, Err(error::again(&error))))
-                }
+                Err(error) => part.into_iter().for_each(|unit| finish(unit, Err(error.again()))),
             }
         }
     }
@@ -192,10 +181,10 @@ impl Writer {
     ) -> (Outcome, Result<UnitEnd, StoreError>) {
         let turn = match self.with(|session| session.begin_unit(guarded)) {
             Ok(turn) => turn,
-            Err(error) => return (Err(error::again(&error)), Err(error)),
+            Err(error) => return (Err(error.again()), Err(error)),
         };
         let tx = SqliteTx { session: Arc::clone(&self.session), turn, guarded };
-        let outcome = run_watched(unit, Tx::new(Arc::new(tx)), &self.inner.name).await;
+        let outcome = run_watched(unit, Tx::new(Arc::new(tx)), &self.inner.name, || false).await;
         let ended = self.with(|session| session.end_unit(outcome.is_ok(), guarded));
         (outcome, ended)
     }
@@ -254,57 +243,6 @@ impl Drop for Writer {
         self.inner.readers.close();
         drop(lock(&self.session).take());
     }
-}
-
-/// Runs a unit to its end. It should never have to wait, as every other unit waits with it.
-async fn run_watched(unit: &mut dyn Unit, tx: Tx, place: &str) -> Outcome {
-    let name = unit.name();
-    let running = AssertUnwindSafe(async { unit.run(&tx).await }).catch_unwind();
-    let mut running = pin!(running);
-    let outcome = match poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => match timeout(PATIENCE, running.as_mut()).await {
-            Some(outcome) => outcome,
-            None => {
-                let unit = name.as_deref().unwrap_or("without a name");
-                tracing::warn!(
-                    store = place,
-                    unit,
-                    "a unit waits for something else than its transaction; all writes wait with it"
-                );
-                running.await
-            }
-        },
-    };
-    outcome.unwrap_or_else(|panic| {
-        let what = format!("the unit panicked: {}", message_of(panic.as_ref()));
-        Err(StoreError::Aborted { what })
-    })
-}
-
-/// Tells a unit how it ended; a panic in there is its own.
-fn finish(unit: Box<dyn Unit>, outcome: Outcome) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unit.finished(outcome))) {
-        tracing::error!(panic = message_of(panic.as_ref()), "a unit panicked when it was finished");
-    }
-}
-
-pub(super) fn refuse(unit: Box<dyn Unit>) {
-    finish(unit, Err(StoreError::Closed));
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
-}
-
-/// Whether the error may be the doing of one unit, so that the others are better off without it.
-fn is_of_one_unit(error: &StoreError) -> bool {
-    !matches!(
-        error,
-        StoreError::Unavailable { .. } | StoreError::Failed { .. } | StoreError::Closed
-    )
 }
 
 fn lock(session: &Shared) -> MutexGuard<'_, Option<Session>> {

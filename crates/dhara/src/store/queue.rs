@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::super::Unit;
+use super::Unit;
 
 /// Units in the order in which they were submitted.
 #[derive(Default)]

@@ -11,7 +11,7 @@ pub(super) fn encode(headers: &Headers) -> Vec<u8> {
     let mut blob = Vec::new();
     for (name, value) in headers {
         for part in [name.as_bytes(), value.as_ref()] {
-            // SQLite takes no blob of 2 GB, so a length that is cut here is refused there.
+            // No store takes a blob of 4 GB, so a length that is cut here is refused there.
             let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
             blob.extend_from_slice(&length.to_le_bytes());
             blob.extend_from_slice(part);
