@@ -9,7 +9,7 @@ use crate::LogError;
 use crate::batch::{RecordBatch, Retained};
 use crate::frame::{self, HEADER, Header};
 use crate::gather::arrival;
-use crate::keys::{KeyOffsets, hash_key, insert_keys};
+use crate::keys::{KeyOffsets, hash_key};
 use crate::partition::{Partition, Stretch};
 use crate::sabotage::Sabotage;
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
@@ -238,19 +238,21 @@ impl Shared {
             i64::try_from(config.tombstone_delay.as_millis()).unwrap_or(i64::MAX)
         });
         let mut newest = KeyOffsets::new(self.options.max_key_bytes);
+        let mut knows_all = true;
         self.each_frame(inputs, partition, |met| {
             if let Met::Batch { frame, header } = met
                 && let Ok(batch) = batch_of(&header, &frame)
                 && !batch.is_control()
             {
-                // A key that does not fit is kept as it is; so is what cannot be decoded.
-                drop(insert_keys(&mut newest, self.salt, &batch, 0));
+                // What cannot be decoded stays, and nobody knows whose records are in it.
+                knows_all &= note_newest(&mut newest, self.salt, &batch).is_ok();
             }
             Ok(())
         })?;
         // Records from before the topic was compacted lie in plain files.
         let earliest = partition.shown().earliest;
-        let is_oldest = inputs.has_oldest
+        let is_oldest = knows_all
+            && inputs.has_oldest
             && self.first_in(settled, Class::Plain, partition.id, earliest)?.is_none();
         let tombstones_before = if is_oldest { now.saturating_sub(delay) } else { i64::MIN };
         Ok(Compaction { newest, tombstones_before, delay, again_at: NEVER })
@@ -338,7 +340,8 @@ impl Compaction {
             if newest.is_some_and(|newest| newest > record.offset) || is_bad {
                 return false;
             }
-            if record.value.is_some() {
+            // Of a key that did not fit older records stay, which a tombstone has to hide.
+            if record.value.is_some() || newest != Some(record.offset) {
                 return true;
             }
             let stays = time >= self.tombstones_before;
@@ -349,6 +352,18 @@ impl Compaction {
             stays
         })
     }
+}
+
+/// Notes which record of each key is the newest, for as many keys as fit.
+fn note_newest(newest: &mut KeyOffsets, salt: u64, batch: &RecordBatch) -> Result<(), LogError> {
+    for record in batch.records()? {
+        let record = record?;
+        if let Some(key) = &record.key {
+            // All records of a key that does not fit stay.
+            drop(newest.insert(hash_key(salt, key), record.offset));
+        }
+    }
+    Ok(())
 }
 
 fn other_than(class: Class) -> Class {
