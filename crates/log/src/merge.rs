@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use crate::LogError;
 use crate::batch::{RecordBatch, Retained};
 use crate::frame::{self, HEADER, Header};
-use crate::gather::arrival;
 use crate::keys::{KeyOffsets, hash_key};
 use crate::partition::{Partition, Stretch};
 use crate::sabotage::Sabotage;
+use crate::settle::timestamp_of;
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
@@ -214,7 +214,7 @@ impl Shared {
                 true => Some(self.compaction(settled, inputs, &partition, now)?),
                 false => None,
             };
-            self.merge_partition(inputs, &partition, compaction.as_mut(), &mut writer, now)?;
+            self.merge_partition(inputs, &partition, compaction.as_mut(), &mut writer)?;
             again_at = compaction.map_or(again_at, |done| again_at.min(done.again_at));
         }
         // The last file of a class carries its ends on.
@@ -239,7 +239,7 @@ impl Shared {
         });
         let mut newest = KeyOffsets::new(self.options.max_key_bytes);
         let mut knows_all = true;
-        self.each_frame(inputs, partition, |met| {
+        self.each_frame(inputs, partition, |met, _| {
             if let Met::Batch { frame, header } = met
                 && let Ok(batch) = batch_of(&header, &frame)
                 && !batch.is_control()
@@ -264,16 +264,15 @@ impl Shared {
         partition: &Partition,
         mut compaction: Option<&mut Compaction>,
         writer: &mut SettledWriter,
-        now: i64,
     ) -> Result<(), LogError> {
         let salt = self.salt;
-        self.each_frame(inputs, partition, |met| match met {
+        self.each_frame(inputs, partition, |met, latest| match met {
             Met::Lost { from, to, sequence } => {
-                self.push_lost(writer, partition.id, from, to, sequence, now)
+                self.push_lost(writer, partition.id, from, to, sequence, latest)
             }
             Met::Batch { header, frame } => {
                 let batch = batch_of(&header, &frame)?;
-                let time = arrival(&batch, now);
+                let time = timestamp_of(&frame, latest);
                 let retained = match &mut compaction {
                     // What cannot be decoded stays.
                     Some(compaction) => {
@@ -293,12 +292,13 @@ impl Shared {
         })
     }
 
-    /// Gives all frames of a partition that somebody may read, in order.
+    /// Gives all frames of a partition that somebody may read, in order, with the greatest timestamp of
+    /// the frames round each.
     fn each_frame(
         &self,
         inputs: &Inputs,
         partition: &Partition,
-        mut give: impl FnMut(Met) -> Result<(), LogError>,
+        mut give: impl FnMut(Met, i64) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         let earliest = partition.shown().earliest;
         for (held, index) in &inputs.files {
@@ -310,7 +310,9 @@ impl Shared {
                     block.end() - first.position <= PIECE || block.position == first.position
                 };
                 let count = rest.iter().take_while(fits).count();
-                let last = rest.get(count - 1).unwrap_or(first);
+                let (run, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+                let last = run.last().unwrap_or(first);
+                let latest = run.iter().map(|block| block.max_timestamp).max().unwrap_or(i64::MIN);
                 let bytes = self.read_settled(&held.file, first.position, last.end())?;
                 let is_whole = bytes.len() as u64 == last.end() - first.position;
                 let has_gaps = inputs.class == Class::Compact && is_whole;
@@ -320,10 +322,10 @@ impl Shared {
                     match met {
                         Met::Batch { header, .. } if header.next() <= earliest => {}
                         Met::Lost { to, .. } if to <= earliest => {}
-                        met => give(met)?,
+                        met => give(met, latest)?,
                     }
                 }
-                rest = rest.get(count..).unwrap_or_default();
+                rest = after;
             }
         }
         Ok(())
@@ -360,7 +362,7 @@ fn note_newest(newest: &mut KeyOffsets, salt: u64, batch: &RecordBatch) -> Resul
         let record = record?;
         if let Some(key) = &record.key {
             // All records of a key that does not fit stay.
-            drop(newest.insert(hash_key(salt, key), record.offset));
+            newest.insert(hash_key(salt, key), record.offset).ok();
         }
     }
     Ok(())

@@ -327,7 +327,7 @@ pub(crate) fn segment_at(segments: &[Segment], position: u64) -> Option<&Segment
 
 /// The timestamp by which a frame expires: that of its batch, or the latest there may be where the
 /// batch has none, or one from the future.
-fn timestamp_of(frame: &[u8], latest: i64) -> i64 {
+pub(crate) fn timestamp_of(frame: &[u8], latest: i64) -> i64 {
     let at = HEADER + MAX_TIMESTAMP_AT;
     let bytes = frame.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
     match bytes.map_or(-1, i64::from_be_bytes) {
