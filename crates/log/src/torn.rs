@@ -48,18 +48,6 @@ impl Torn {
         format!("{:020}-{:012}.cut", self.segment, self.position)
     }
 
-    /// A name that no file has: an opening before may have kept all of the bytes, and made only some
-    /// of them zeros when a crash came.
-    fn free_name(&self, names: &[String]) -> String {
-        let (first, mut again) = (self.kept(), 0);
-        let mut name = first.clone();
-        while names.contains(&name) {
-            again += 1;
-            name = format!("{}-{again}.cut", first.trim_end_matches(".cut"));
-        }
-        name
-    }
-
     /// Keeps the bytes in a file of their own, then makes them zeros.
     pub(crate) fn cut(&self, folder: &Folder) -> Result<Cut, LogError> {
         let path = self.file(folder);
@@ -68,8 +56,7 @@ impl Torn {
         let mut bytes = vec![0; crate::codec::size(self.length)];
         let read = read_full(file.as_ref(), &mut bytes, self.position).map_err(failed)?;
         bytes.truncate(read);
-        let kept = self.free_name(&folder.names()?);
-        folder.write_file(&kept, &bytes)?;
+        let kept = folder.keep_aside(&self.kept(), &bytes)?;
         bytes.fill(0);
         file.write_all_at(&bytes, self.position).map_err(failed)?;
         file.sync_data().map_err(failed)?;
