@@ -15,7 +15,7 @@ use crate::settle::timestamp_of;
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::read;
+use crate::sync::{lock, read};
 use crate::walk::{Met, Walk};
 
 /// What lies together is read together, up to this many bytes.
@@ -313,6 +313,10 @@ impl Shared {
                 let (run, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
                 let last = run.last().unwrap_or(first);
                 let latest = run.iter().map(|block| block.max_timestamp).max().unwrap_or(i64::MIN);
+                // Who closes the log waits for as long as this goes on, and it can be done again.
+                if lock(&self.house).is_closed {
+                    return Err(LogError::Closed);
+                }
                 let bytes = self.read_settled(&held.file, first.position, last.end())?;
                 let is_whole = bytes.len() as u64 == last.end() - first.position;
                 let has_gaps = inputs.class == Class::Compact && is_whole;
