@@ -307,6 +307,11 @@ impl Shared {
             while shown.stretches.front().is_some_and(|stretch| stretch.position < to) {
                 shown.stretches.pop_front();
             }
+            // An idle partition keeps no memory for what it once held.
+            let left = shown.stretches.len();
+            if shown.stretches.capacity() > 4 * left + 8 {
+                shown.stretches.shrink_to(2 * left);
+            }
         }
         let mut segments = write(&self.segments);
         // The journal may have gone on meanwhile.
