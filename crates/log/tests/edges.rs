@@ -213,3 +213,13 @@ fn a_merge_makes_no_record_younger() {
     keep_house(&log);
     assert_eq!(log.bounds(&orders()).unwrap().earliest, 2, "they have expired");
 }
+
+#[test]
+fn what_a_log_is_printed_as_tells_no_record_and_no_secret() {
+    let log = open(&SimDisk::new(), Options { salt: Some(77_077_077), ..options(&clock()) });
+    log.create_topic("orders", 1).unwrap();
+    append(&log, &orders(), &["a secret of a customer"]).unwrap();
+    let printed = format!("{log:?}");
+    assert!(printed.contains("/log"), "{printed}");
+    assert!(!printed.contains("77077077") && !printed.contains("customer"), "{printed}");
+}
