@@ -267,7 +267,7 @@ impl Shared {
     ) -> Result<(), LogError> {
         let salt = self.salt;
         self.each_frame(inputs, partition, |met, latest| match met {
-            Met::Lost { from, to, sequence } => {
+            Met::Lost { from, to, sequence, .. } => {
                 self.push_lost(writer, partition.id, from, to, sequence, latest)
             }
             Met::Batch { header, frame } => {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::LogError;
 use crate::batch::MAX_TIMESTAMP_AT;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::partition::{Partition, Stretch};
@@ -19,6 +18,7 @@ use crate::state::{self, State};
 use crate::sync::atomic::Ordering;
 use crate::sync::{lock, read, write};
 use crate::walk::{Met, Walk};
+use crate::{Damage, LogError};
 
 /// What lies together is read together, up to this many bytes.
 const PIECE: u64 = 1 << 20;
@@ -178,7 +178,13 @@ impl Shared {
                     writer.push(&header, &frame, timestamp_of(&frame, latest))?;
                 }
                 Met::Batch { .. } => {}
-                Met::Lost { from, to, sequence } => {
+                Met::Lost { from, to, sequence, .. } => {
+                    // Its bytes are gone for good when the file is used again.
+                    let file = self.folder.path(&file_name(segment.number, "journal"));
+                    let position = first.position - segment.start;
+                    let length = last.end() - first.position;
+                    let what = format!("{}, offsets {from} to below {to}", partition.name);
+                    self.note_damage(vec![Damage { file, position, length, what }]);
                     self.push_lost(writer, partition.id, from.max(earliest), to, sequence, latest)?;
                 }
             }

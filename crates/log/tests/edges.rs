@@ -1,6 +1,6 @@
 //! Options, configurations and folders at the edge of what a user can come up with.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on here has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on here has failed")]
 
 mod support;
 
@@ -14,8 +14,8 @@ use dhara_log::batch::BatchBuilder;
 use dhara_log::{
     Append, GroupOffset, Log, LogError, NewTopic, Note, Options, TopicConfig, TopicPartition,
 };
-use dhara_world::disk::SimDisk;
-use dhara_world::{Clock, Timestamp};
+use dhara_world::disk::{OpenMode, SimDisk};
+use dhara_world::{Clock, Disk, Timestamp};
 use support::{append, read_from};
 
 fn options(clock: &Clock) -> Options {
@@ -222,4 +222,44 @@ fn what_a_log_is_printed_as_tells_no_record_and_no_secret() {
     let printed = format!("{log:?}");
     assert!(printed.contains("/log"), "{printed}");
     assert!(!printed.contains("77077077") && !printed.contains("customer"), "{printed}");
+}
+
+/// Flips a bit where a value lies in the only file of a kind that holds it.
+fn flip(disk: &SimDisk, kind: &str, value: &[u8]) {
+    let (path, at) = disk
+        .contents()
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|it| it == kind))
+        .find_map(|(path, bytes)| {
+            let at = bytes.windows(value.len()).position(|window| window == value)?;
+            Some((path, at as u64))
+        })
+        .unwrap();
+    let file = disk.open(&path, OpenMode::Existing).unwrap();
+    file.write_all_at(&[value.first().unwrap() ^ 1], at).unwrap();
+}
+
+#[test]
+fn what_goes_bad_under_an_open_log_is_told_with_its_place_by_whoever_finds_it_first() {
+    for (kind, settles_after) in [("settled", false), ("journal", false), ("journal", true)] {
+        let disk = SimDisk::new();
+        let log = open(&disk, Options { tail_bytes: 0, ..options(&clock()) });
+        log.create_topic("orders", 1).unwrap();
+        append(&log, &orders(), &["value 0"]).unwrap();
+        append(&log, &orders(), &["value 1"]).unwrap();
+        if kind == "settled" {
+            settle(&log);
+        }
+        flip(&disk, kind, b"value 1");
+        if settles_after {
+            settle(&log);
+        } else {
+            let error = log.read(&orders(), 1, 1 << 20).unwrap_err();
+            assert!(matches!(error, LogError::Damaged { offset: 1, next: 2, .. }), "{error}");
+            assert!(error.to_string().contains(kind), "{error}");
+        }
+        let [damage] = &*log.damage() else { panic!("{:?}", log.damage()) };
+        assert_eq!(damage.what, "orders/0, offsets 1 to below 2");
+        assert_eq!(damage.file.extension().unwrap(), kind);
+    }
 }
