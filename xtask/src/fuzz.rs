@@ -1,6 +1,7 @@
-//! `cargo xtask fuzz`: libFuzzer feeds the readers of the log's files.
+//! `cargo xtask fuzz`: libFuzzer feeds the readers of the log's files and of Kafka's frames.
 //!
-//! The targets are in `crates/log/fuzz`, a workspace of its own, since they need a nightly toolchain.
+//! The targets are in `crates/log/fuzz` and `crates/wire/fuzz`, workspaces of their own, since they
+//! need a nightly toolchain.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,17 +11,20 @@ use crate::command::{self, cargo};
 use crate::tools;
 use crate::workspace::Workspace;
 
-/// The targets, as `crates/log/fuzz/Cargo.toml` names them.
-pub(crate) const TARGETS: [&str; 4] = ["batch", "journal", "state", "settled"];
+/// The folders, each with its targets, as its `Cargo.toml` names them.
+const FOLDERS: [(&str, &[&str]); 2] = [
+    ("crates/log/fuzz", &["batch", "journal", "state", "settled"]),
+    ("crates/wire/fuzz", &["request", "response", "stream"]),
+];
 
-const FOLDER: &str = "crates/log/fuzz";
 /// How long each target runs where nobody says.
 const SECONDS: u64 = 60;
 const HELP: &str = "\
 cargo xtask fuzz [TARGET] [--runs N] [--seconds N]
 
-Feeds the readers of the log's files with bytes that nobody wrote, for N runs or N seconds for each
-target; 60 seconds where nothing is said. Targets: batch, journal, state, settled.
+Feeds the readers of the log's files and of Kafka's frames with bytes that nobody wrote, for N runs or N
+seconds for each target; 60 seconds where nothing is said. Targets: batch, journal, state, settled;
+request, response, stream.
 ";
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,21 +42,39 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let options = Options::read(arguments)?;
     bring()?;
     let workspace = Workspace::load()?;
+    let only = options.target.as_deref();
+    for (folder, targets) in FOLDERS {
+        let wanted = |target: &&str| only.is_none_or(|only| only == *target);
+        let targets: Vec<_> = targets.iter().copied().filter(wanted).collect();
+        if !targets.is_empty() {
+            run_targets(&workspace, folder, &targets, &options)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs targets of one folder, from the inputs that its program `seeds` writes.
+fn run_targets(workspace: &Workspace, of: &str, targets: &[&str], options: &Options) -> Outcome {
     let folder = workspace.target.join("fuzz");
     let corpus = folder.join("corpus");
-    let manifest = workspace.root.join(FOLDER).join("Cargo.toml");
+    let manifest = workspace.root.join(of).join("Cargo.toml");
     let mut seeds = cargo(&workspace.root);
     seeds.args(["run", "--quiet", "--no-default-features", "--bin", "seeds", "--manifest-path"]);
     seeds.arg(manifest).arg("--target-dir").arg(folder.join("seeds")).arg("--").arg(&corpus);
     command::run(&mut seeds)?;
-    let only = options.target.as_deref();
-    for target in TARGETS.into_iter().filter(|target| only.is_none_or(|only| only == *target)) {
+    for target in targets {
         let mut fuzz = tools::nightly(&workspace.root, "fuzz");
-        fuzz.args(["run", "--optimized", "--fuzz-dir", FOLDER, "--target-dir"]);
+        // `-O` is what older and newer versions of cargo-fuzz both understand.
+        fuzz.args(["run", "-O", "--fuzz-dir", of, "--target-dir"]);
         fuzz.arg(&folder).arg(target).arg(corpus.join(target));
         command::run(options.limit(&mut fuzz, folder.join("artifacts").join(target))?)?;
     }
     Ok(())
+}
+
+/// Whether a folder has a target of this name.
+fn is_target(name: &str) -> bool {
+    FOLDERS.iter().any(|(_, targets)| targets.contains(&name))
 }
 
 /// Makes sure that the targets can be built; the error says what is missing.
@@ -74,7 +96,7 @@ impl Options {
             match argument.as_str() {
                 "--runs" => options.runs = Some(number(arguments.next(), argument)?),
                 "--seconds" => options.seconds = Some(number(arguments.next(), argument)?),
-                name if TARGETS.contains(&name) => options.target = Some(name.to_owned()),
+                name if is_target(name) => options.target = Some(name.to_owned()),
                 other => return Err(format!("`{other}` is no option of `fuzz`\n\n{HELP}")),
             }
         }
@@ -124,9 +146,12 @@ mod tests {
 
     #[test]
     fn every_target_is_there() {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(FOLDER);
-        for target in TARGETS {
-            assert!(folder.join("targets").join(target).with_extension("rs").is_file(), "{target}");
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+        for (folder, targets) in FOLDERS {
+            for target in targets {
+                let file = root.join(folder).join("targets").join(target).with_extension("rs");
+                assert!(file.is_file(), "{target}");
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) const COUNTS: &[Count] = &[
     count("DHARA_SCHEDULES", 2_000, 20_000, "orders in which the log's threads take their steps"),
     FUZZ_TARGET_SECONDS,
     count("DHARA_FUZZ_SECONDS", 2, 60, "seconds that each decoder is fed random bytes"),
+    count("DHARA_WIRE_FRAMES", 200_000, 10_000_000, "random and mutated Kafka frames"),
     count("DHARA_RACES", 1, 20, "races of many orders for few items"),
     count("DHARA_GROWTH_RUNS", 10, 300, "histories of a topic that grows under its readers"),
     count("DHARA_CONFORMANCE_RUNS", 1, 20, "runs of the conformance suite over each back end"),

@@ -2,8 +2,9 @@
 //! `valgrind --tool=callgrind target/release/examples/append_path ROUNDS`.
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use dhara_log::batch::BatchBuilder;
@@ -12,7 +13,13 @@ use dhara_world::disk::{Disk, File, Lock, OpenMode};
 
 /// A disk that forgets all but the first bytes of a file, which are the header of a segment.
 #[derive(Clone, Debug, Default)]
-struct Forgetful(Arc<Mutex<Vec<u8>>>);
+struct Forgetful {
+    files: Arc<Mutex<BTreeMap<PathBuf, Head>>>,
+}
+
+/// The first bytes of a file.
+#[derive(Clone, Debug, Default)]
+struct Head(Arc<Mutex<Vec<u8>>>);
 
 const HEAD: usize = 1024;
 const LENGTH: u64 = 1 << 20;
@@ -21,16 +28,25 @@ impl Disk for Forgetful {
     fn create_dir_all(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
-    fn open(&self, _: &Path, _: OpenMode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(self.clone()))
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let mut files = self.files.lock().unwrap();
+        if matches!(mode, OpenMode::Existing | OpenMode::ReadOnly) && !files.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Arc::new(files.entry(path.to_owned()).or_default().clone()))
     }
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
+        let files = self.files.lock().unwrap();
+        Ok(files.keys().map(|path| path.file_name().unwrap().to_string_lossy().into()).collect())
     }
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut files = self.files.lock().unwrap();
+        let head = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), head);
         Ok(())
     }
-    fn remove(&self, _: &Path) -> io::Result<()> {
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.files.lock().unwrap().remove(path);
         Ok(())
     }
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
@@ -46,7 +62,7 @@ struct Held;
 
 impl Lock for Held {}
 
-impl File for Forgetful {
+impl File for Head {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let count = (LENGTH.saturating_sub(position) as usize).min(buffer.len());
         buffer.fill(0);

@@ -74,9 +74,13 @@ impl Shared {
         self.commit_queue(&mut lock(&self.journal), held_up)
     }
 
-    /// Commits all that waits, unless somebody else is at it or it would have to wait for more.
-    pub(crate) fn try_commit_step(&self) {
-        if self.sealed_bytes() <= self.options.max_unsettled_bytes
+    /// Commits all that waits for somebody who waits for it: unless somebody else is at it, or it
+    /// would have to wait for more. Where no committer would come after that, it is done whatever it
+    /// takes.
+    pub(crate) fn commit_for_waiter(&self) {
+        if !self.has_committer.load(Ordering::Acquire) {
+            self.commit_step();
+        } else if self.sealed_bytes() <= self.options.max_unsettled_bytes
             && let Some(mut journal) = try_lock(&self.journal)
         {
             self.commit_queue(&mut journal, None);

@@ -25,6 +25,7 @@ impl Committer {
     pub fn start(log: &Log) -> Result<Self, LogError> {
         let mut committer = Self { log: log.clone(), threads: Vec::new() };
         committer.spawn("dhara-log-commit", commit)?;
+        log.shared.has_committer.store(true, Ordering::Release);
         committer.spawn("dhara-log-house", keep_house)?;
         Ok(committer)
     }
@@ -45,6 +46,7 @@ impl Committer {
 
     fn end(&mut self) -> Result<(), LogError> {
         let closed = self.log.close();
+        self.log.shared.has_committer.store(false, Ordering::Release);
         self.log.shared.queue_changed.notify_all();
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so on standard error already.

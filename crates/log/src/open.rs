@@ -87,6 +87,7 @@ pub(crate) fn assemble(
         is_marked: AtomicBool::new(true),
         queue: Mutex::new(Queue::new(me.clone())),
         queue_changed: Condvar::new(),
+        has_committer: AtomicBool::new(false),
         tail: RwLock::new(Tail::new(options.tail_bytes)),
         topics: RwLock::new(topics),
         groups: RwLock::new(groups),

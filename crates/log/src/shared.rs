@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) is_marked: AtomicBool,
     pub(crate) queue: Mutex<Queue>,
     pub(crate) queue_changed: Condvar,
+    /// Whether a thread commits what waits.
+    pub(crate) has_committer: AtomicBool,
     /// Held for writing while a commit is shown, so that readers see all of it or nothing.
     pub(crate) tail: RwLock<Tail>,
     pub(crate) topics: RwLock<Topics>,

@@ -117,8 +117,8 @@ impl Ticket {
         }
     }
 
-    /// Waits until the append is durable or has failed. Somebody must step the log meanwhile: a
-    /// [`crate::Committer`] does.
+    /// Waits until the append is durable or has failed. Where nobody else commits just now, this
+    /// thread does, so that it needs no [`crate::Committer`].
     pub fn wait(self) -> Result<Appended, LogError> {
         let (round, place) = match self.0 {
             State::Refused(error) => return Err(error),
@@ -137,7 +137,7 @@ impl Round {
             && let Some(log) = self.log.upgrade()
         {
             drop(slots);
-            log.try_commit_step();
+            log.commit_for_waiter();
             slots = lock(&self.slots);
         }
         slots.blocked += 1;

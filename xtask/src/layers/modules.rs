@@ -48,6 +48,7 @@ const WORLD: Closed = Closed {
     ],
     open: &[
         ("committer", "the thread is an adapter round the log, which can be stepped without one"),
+        ("sync", "gives the committer its threads: the system's, or a model checker's"),
         ("store::sqlite", "SQLite reaches the disk by itself; its folder is made beside it"),
         ("testing", "what checks a back end drives it from outside"),
     ],

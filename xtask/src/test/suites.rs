@@ -81,10 +81,20 @@ pub(super) const SUITES: &[Suite] = &[
             needs: &[],
         },
     },
+    Suite {
+        name: "frames",
+        about: "frames from strangers to the Kafka codec",
+        work: Work::Test {
+            package: "dhara-wire",
+            test: "frames",
+            arguments: &["--profile", "heavy"],
+            needs: &[],
+        },
+    },
     Suite { name: "miri", about: "the log's pure parts under Miri", work: Work::Miri(MIRI) },
     Suite {
         name: "fuzz",
-        about: "the readers of the log's files fed by libFuzzer",
+        about: "the readers of the log's files and of Kafka's frames fed by libFuzzer",
         work: Work::Fuzz(&FUZZ_TARGET_SECONDS),
     },
     Suite {
