@@ -102,7 +102,8 @@ impl TopicConfig {
 
     /// The configuration as names and values. Those that others want kept begin with `=`.
     pub(crate) fn pairs(&self) -> Vec<(String, String)> {
-        let millis = |time: Duration| time.as_millis().to_string();
+        let millis =
+            |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).to_string();
         let mut pairs: Vec<(String, String)> =
             self.other.iter().map(|(name, value)| (format!("={name}"), value.clone())).collect();
         let mut put = |name: &str, value: String| pairs.push((name.to_owned(), value));
@@ -132,7 +133,9 @@ impl TopicConfig {
                 config.other.insert(name.to_owned(), value);
                 continue;
             }
-            let number = || value.parse::<u64>().ok();
+            // Some logs have times that are longer than milliseconds can count in 64 bits.
+            let number =
+                || value.parse().ok().map(|it: u128| u64::try_from(it).unwrap_or(u64::MAX));
             match name.as_str() {
                 "retention.ms" => config.retention = Some(Duration::from_millis(number()?)),
                 "retention.bytes" => config.retention_bytes = Some(number()?),

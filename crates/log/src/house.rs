@@ -87,9 +87,11 @@ impl Shared {
         journal.write(frames, true).map(drop).map_err(|error| self.write_failed(journal, error))
     }
 
-    /// The length of the segment after one of `length`: small logs stay small on disk.
+    /// The length of the segment after one of `length`: small logs stay small on disk. The bound holds
+    /// also where it is below the length of the first.
     fn next_length(&self, length: u64) -> u64 {
-        length.saturating_mul(4).clamp(self.options.first_segment_bytes, self.options.segment_bytes)
+        let length = length.saturating_mul(4).max(self.options.first_segment_bytes);
+        length.min(self.options.segment_bytes)
     }
 
     /// Asks for the next segment when the one at hand is half full.

@@ -1,5 +1,6 @@
 //! The log as its users see it.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,9 +21,17 @@ use crate::{
 };
 
 /// A log that is open. Cloning is cheap, and a clone is the same log.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Log {
     pub(crate) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Log {
+    /// Says which log it is, and nothing of what it holds: not the records, nor the secret under which
+    /// it hashes keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("dir", &self.shared.folder.dir).finish_non_exhaustive()
+    }
 }
 
 impl Log {
@@ -83,7 +92,7 @@ impl Log {
     }
 
     /// Deletes a topic with all its records, committed offsets and aliases. The space comes back
-    /// with the next housekeeping.
+    /// with the next housekeeping; that of records in the journal when it is settled.
     pub fn delete_topic(&self, name: &str) -> Result<(), LogError> {
         self.change(TopicChange::Delete { name: name.into() })
     }
@@ -146,7 +155,8 @@ impl Log {
     }
 
     /// Lets partitions begin at these offsets: what lies before is gone for good. Blocks until that
-    /// is durable and its space given back.
+    /// is durable and its space in settled files given back; that in the journal comes back when it
+    /// is settled.
     pub fn trim(&self, to: &[(TopicPartition, u64)]) -> Result<(), LogError> {
         self.shared.trim_to(to)
     }

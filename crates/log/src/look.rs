@@ -62,7 +62,10 @@ pub(crate) fn look(folder: &Folder, options: &Options) -> Result<Option<Found>, 
     let numbers = segment_numbers(&names);
     let loaded = state::load(folder, options.max_producers)?;
     if numbers.is_empty() && loaded.state.is_none() && loaded.damaged.is_empty() {
-        return Ok(None);
+        return match names.iter().find(|name| number_of(name, "settled").is_some()) {
+            Some(left) => Err(nothing_but(folder, left)),
+            None => Ok(None),
+        };
     }
     let damage = loaded.damaged.iter().map(|name| damaged_state(folder, name)).collect();
     let mut report = OpenReport { damage, ..OpenReport::default() };
@@ -149,6 +152,17 @@ fn no_journal(folder: &Folder, first: u64) -> LogError {
             "{}: the journal's file {} is missing; restore the folder from a copy",
             folder.dir.display(),
             file_name(first, "journal")
+        ),
+    }
+}
+
+/// Settled files without a journal or a state are what is left of a log, and no leftovers.
+fn nothing_but(folder: &Folder, left: &str) -> LogError {
+    LogError::Unreadable {
+        what: format!(
+            "{}: there are settled files, {left} among them, but no journal and no state: the names of \
+             the topics are not known; restore the folder from a copy, or use another",
+            folder.dir.display()
         ),
     }
 }

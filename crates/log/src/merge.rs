@@ -8,14 +8,14 @@ use bytes::{Bytes, BytesMut};
 use crate::LogError;
 use crate::batch::{RecordBatch, Retained};
 use crate::frame::{self, HEADER, Header};
-use crate::gather::arrival;
-use crate::keys::{KeyOffsets, hash_key, insert_keys};
+use crate::keys::{KeyOffsets, hash_key};
 use crate::partition::{Partition, Stretch};
 use crate::sabotage::Sabotage;
+use crate::settle::timestamp_of;
 use crate::settled::{Class, Held, Settled, SettledFile, SettledIndex, SettledWriter};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering;
-use crate::sync::read;
+use crate::sync::{lock, read};
 use crate::walk::{Met, Walk};
 
 /// What lies together is read together, up to this many bytes.
@@ -214,7 +214,7 @@ impl Shared {
                 true => Some(self.compaction(settled, inputs, &partition, now)?),
                 false => None,
             };
-            self.merge_partition(inputs, &partition, compaction.as_mut(), &mut writer, now)?;
+            self.merge_partition(inputs, &partition, compaction.as_mut(), &mut writer)?;
             again_at = compaction.map_or(again_at, |done| again_at.min(done.again_at));
         }
         // The last file of a class carries its ends on.
@@ -238,19 +238,21 @@ impl Shared {
             i64::try_from(config.tombstone_delay.as_millis()).unwrap_or(i64::MAX)
         });
         let mut newest = KeyOffsets::new(self.options.max_key_bytes);
-        self.each_frame(inputs, partition, |met| {
+        let mut knows_all = true;
+        self.each_frame(inputs, partition, |met, _| {
             if let Met::Batch { frame, header } = met
                 && let Ok(batch) = batch_of(&header, &frame)
                 && !batch.is_control()
             {
-                // A key that does not fit is kept as it is; so is what cannot be decoded.
-                drop(insert_keys(&mut newest, self.salt, &batch, 0));
+                // What cannot be decoded stays, and nobody knows whose records are in it.
+                knows_all &= note_newest(&mut newest, self.salt, &batch).is_ok();
             }
             Ok(())
         })?;
         // Records from before the topic was compacted lie in plain files.
         let earliest = partition.shown().earliest;
-        let is_oldest = inputs.has_oldest
+        let is_oldest = knows_all
+            && inputs.has_oldest
             && self.first_in(settled, Class::Plain, partition.id, earliest)?.is_none();
         let tombstones_before = if is_oldest { now.saturating_sub(delay) } else { i64::MIN };
         Ok(Compaction { newest, tombstones_before, delay, again_at: NEVER })
@@ -262,16 +264,15 @@ impl Shared {
         partition: &Partition,
         mut compaction: Option<&mut Compaction>,
         writer: &mut SettledWriter,
-        now: i64,
     ) -> Result<(), LogError> {
         let salt = self.salt;
-        self.each_frame(inputs, partition, |met| match met {
-            Met::Lost { from, to, sequence } => {
-                self.push_lost(writer, partition.id, from, to, sequence, now)
+        self.each_frame(inputs, partition, |met, latest| match met {
+            Met::Lost { from, to, sequence, .. } => {
+                self.push_lost(writer, partition.id, from, to, sequence, latest)
             }
             Met::Batch { header, frame } => {
                 let batch = batch_of(&header, &frame)?;
-                let time = arrival(&batch, now);
+                let time = timestamp_of(&frame, latest);
                 let retained = match &mut compaction {
                     // What cannot be decoded stays.
                     Some(compaction) => {
@@ -291,12 +292,13 @@ impl Shared {
         })
     }
 
-    /// Gives all frames of a partition that somebody may read, in order.
+    /// Gives all frames of a partition that somebody may read, in order, with the greatest timestamp of
+    /// the frames round each.
     fn each_frame(
         &self,
         inputs: &Inputs,
         partition: &Partition,
-        mut give: impl FnMut(Met) -> Result<(), LogError>,
+        mut give: impl FnMut(Met, i64) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         let earliest = partition.shown().earliest;
         for (held, index) in &inputs.files {
@@ -308,7 +310,13 @@ impl Shared {
                     block.end() - first.position <= PIECE || block.position == first.position
                 };
                 let count = rest.iter().take_while(fits).count();
-                let last = rest.get(count - 1).unwrap_or(first);
+                let (run, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+                let last = run.last().unwrap_or(first);
+                let latest = run.iter().map(|block| block.max_timestamp).max().unwrap_or(i64::MIN);
+                // Who closes the log waits for as long as this goes on, and it can be done again.
+                if lock(&self.house).is_closed {
+                    return Err(LogError::Closed);
+                }
                 let bytes = self.read_settled(&held.file, first.position, last.end())?;
                 let is_whole = bytes.len() as u64 == last.end() - first.position;
                 let has_gaps = inputs.class == Class::Compact && is_whole;
@@ -318,10 +326,10 @@ impl Shared {
                     match met {
                         Met::Batch { header, .. } if header.next() <= earliest => {}
                         Met::Lost { to, .. } if to <= earliest => {}
-                        met => give(met)?,
+                        met => give(met, latest)?,
                     }
                 }
-                rest = rest.get(count..).unwrap_or_default();
+                rest = after;
             }
         }
         Ok(())
@@ -338,7 +346,8 @@ impl Compaction {
             if newest.is_some_and(|newest| newest > record.offset) || is_bad {
                 return false;
             }
-            if record.value.is_some() {
+            // Of a key that did not fit older records stay, which a tombstone has to hide.
+            if record.value.is_some() || newest != Some(record.offset) {
                 return true;
             }
             let stays = time >= self.tombstones_before;
@@ -349,6 +358,18 @@ impl Compaction {
             stays
         })
     }
+}
+
+/// Notes which record of each key is the newest, for as many keys as fit.
+fn note_newest(newest: &mut KeyOffsets, salt: u64, batch: &RecordBatch) -> Result<(), LogError> {
+    for record in batch.records()? {
+        let record = record?;
+        if let Some(key) = &record.key {
+            // All records of a key that does not fit stay.
+            newest.insert(hash_key(salt, key), record.offset).ok();
+        }
+    }
+    Ok(())
 }
 
 fn other_than(class: Class) -> Class {

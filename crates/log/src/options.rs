@@ -32,7 +32,8 @@ pub struct Options {
     pub max_queued_bytes: usize,
     /// How many idempotent producers are remembered, those that were seen last.
     pub max_producers: usize,
-    /// How much memory the keys of conditional appends may take.
+    /// How much memory the keys of one partition may take that conditional appends ask for, or that is
+    /// compacted. A compaction keeps all records of the keys that do not fit.
     pub max_key_bytes: usize,
     /// How long a [`Append::lazy`] append may wait for company.
     pub lazy_delay: Duration,

@@ -66,7 +66,7 @@ impl Prepared {
 impl Shared {
     /// What the committer is given of an append, and the bytes that its frames take.
     pub(crate) fn prepare(&self, mut append: Append) -> Result<(Work, usize), LogError> {
-        let bytes = append.batches.iter().map(|(_, batch)| batch.len()).sum::<usize>();
+        let bytes = bytes_of(&append);
         if bytes > self.options.max_append_bytes {
             return Err(LogError::invalid(format!(
                 "append of {bytes} bytes: the most that is taken at a time is {}",
@@ -178,6 +178,16 @@ impl Shared {
             next = fetched.next;
         }
     }
+}
+
+/// The bytes of all that an append holds. A frame's length has 32 bits, and positions and notes make
+/// one frame each.
+fn bytes_of(append: &Append) -> usize {
+    let batches = append.batches.iter().map(|(_, batch)| batch.len());
+    let offsets = append.offsets.iter().map(|it| it.group.len() + it.metadata.len() + 16);
+    let value = |note: &Note| note.value.as_ref().map_or(0, Bytes::len);
+    let notes = append.notes.iter().map(|note| note.name.len() + value(note) + 8);
+    batches.chain(offsets).chain(notes).sum()
 }
 
 /// Whether it is one batch and nothing else, but for a condition on that batch's own topic.

@@ -6,13 +6,13 @@ use bytes::{Bytes, BytesMut};
 
 use crate::frame::HEADER;
 use crate::partition::{Partition, Shown, Stretch};
-use crate::segment::{Segment, read_full};
+use crate::segment::{Segment, file_name, read_full};
 use crate::settle::segment_at;
 use crate::settled::{self, Class, Held, Settled, SettledFile, SettledIndex};
 use crate::shared::Shared;
 use crate::sync::{lock, read};
 use crate::walk::{Met, Walk};
-use crate::{LogError, RecordBatch, TopicPartition};
+use crate::{Damage, LogError, RecordBatch, TopicPartition};
 
 /// One read of a file brings no more than this.
 const MOST_AT_ONCE: u64 = 4 << 20;
@@ -307,7 +307,8 @@ impl Shared {
         max_bytes: usize,
         plan: &Plan,
     ) -> Result<Vec<RecordBatch>, LogError> {
-        let mut batches = Batches { offset, left: max_bytes, found: Vec::new() };
+        let mut batches =
+            Batches { offset, left: max_bytes, found: Vec::new(), is_known_loss: false };
         let mut rest = plan.stretches.as_slice();
         while let Some((first, source)) = rest.first() {
             if batches.left == 0 && !batches.found.is_empty() {
@@ -355,10 +356,43 @@ impl Shared {
         };
         let is_compact = matches!(source, Source::Settled(file) if file.class == Class::Compact);
         let walk = Walk::new(&bytes, self.salt, partition.id, first.offset, last.next);
-        batches.take(
-            partition,
-            walk.with_gaps(is_compact && bytes.len() as u64 == last.end() - first.position),
-        )
+        let is_whole = bytes.len() as u64 == last.end() - first.position;
+        let taken = batches.take(partition, walk.with_gaps(is_compact && is_whole));
+        taken.map_err(|error| {
+            let (error, found) = self.placed(files, source, (first, last), error);
+            let is_new = !batches.is_known_loss && files.are_those_of(self);
+            if is_new && check_still_there(partition, batches.offset).is_ok() {
+                self.note_damage(found.into_iter().collect());
+            }
+            error
+        })
+    }
+
+    /// Says of damage where it lies. It may be only that others have settled or removed meanwhile what
+    /// lay there.
+    fn placed(
+        &self,
+        files: &Files,
+        source: &Source,
+        (first, last): (&Stretch, &Stretch),
+        error: LogError,
+    ) -> (LogError, Option<Damage>) {
+        let LogError::Damaged { partition, offset, next, what } = error else {
+            return (error, None);
+        };
+        let (file, start) = match (source, segment_at(&files.segments, first.position)) {
+            (Source::Settled(file), _) => (file.name(), 0),
+            (_, Some(segment)) => (file_name(segment.number, "journal"), segment.start),
+            (_, None) => return (LogError::Damaged { partition, offset, next, what }, None),
+        };
+        let file = self.folder.path(&file);
+        let position = first.position.saturating_sub(start);
+        let length = last.end().saturating_sub(first.position);
+        let end = position.saturating_add(length);
+        let placed = format!("{}, bytes {position} to {end}: {what}", file.display());
+        let what = format!("{partition}, offsets {offset} to below {next}");
+        let damage = Damage { file, position, length, what };
+        (LogError::Damaged { partition, offset, next, what: placed }, Some(damage))
     }
 
     pub(crate) fn read_settled(
@@ -382,6 +416,8 @@ struct Batches {
     /// How many bytes more are wanted.
     left: usize,
     found: Vec<RecordBatch>,
+    /// Whether a good frame says of what could not be read that it is lost.
+    is_known_loss: bool,
 }
 
 impl Batches {
@@ -403,7 +439,8 @@ impl Batches {
                         .push(RecordBatch::parse_trusted(frame.slice(HEADER..HEADER + length))?);
                 }
                 Met::Lost { to, .. } if to <= self.offset => {}
-                Met::Lost { from, to, .. } => {
+                Met::Lost { from, to, is_known, .. } => {
+                    self.is_known_loss = is_known;
                     let offset = from.max(self.offset);
                     let partition = partition.name.clone();
                     let what = "bytes on the disk are not what was written".to_owned();

@@ -27,13 +27,15 @@ impl Shared {
     }
 
     fn expired(&self) -> Result<Vec<Trimmed>, LogError> {
-        // What moved to a settled file meanwhile would be passed over, and not be counted.
-        let _settling = self.begin_settling()?;
         let now = i64::try_from(self.options.clock.now().as_millis()).unwrap_or(i64::MAX);
-        let settled = Arc::clone(&read(&self.settled));
         let mut trims = Vec::new();
         for (config, partitions) in self.with_retention() {
             for partition in partitions {
+                // With many partitions and files this takes long: whoever appends may wait for it.
+                self.wait_for_settling()?;
+                // What moved to a settled file meanwhile would be passed over, and not be counted.
+                let _settling = self.begin_settling()?;
+                let settled = Arc::clone(&read(&self.settled));
                 let from = partition.shown().earliest;
                 let to = self.expired_to(&settled, &partition, from, &config, now)?;
                 if to > from {

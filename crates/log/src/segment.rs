@@ -281,6 +281,19 @@ impl Folder {
         self.sync_dir()
     }
 
+    /// Keeps bytes in a new file of the kind `cut`, named like `name`; gives the name that it got. A
+    /// run before may have kept all of the bytes under that name, and written over some of them.
+    pub(crate) fn keep_aside(&self, name: &str, bytes: &[u8]) -> Result<String, LogError> {
+        let (names, stem) = (self.names()?, name.trim_end_matches(".cut"));
+        let (mut free, mut again) = (name.to_owned(), 0);
+        while names.contains(&free) {
+            again += 1;
+            free = format!("{stem}-{again}.cut");
+        }
+        self.write_file(&free, bytes)?;
+        Ok(free)
+    }
+
     /// Writes what [`Folder::name_temporary`] then gives its name.
     pub(crate) fn write_temporary(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         let temporary = format!("{name}.tmp");

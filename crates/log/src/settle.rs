@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::LogError;
 use crate::batch::MAX_TIMESTAMP_AT;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::partition::{Partition, Stretch};
@@ -19,6 +18,7 @@ use crate::state::{self, State};
 use crate::sync::atomic::Ordering;
 use crate::sync::{lock, read, write};
 use crate::walk::{Met, Walk};
+use crate::{Damage, LogError};
 
 /// What lies together is read together, up to this many bytes.
 const PIECE: u64 = 1 << 20;
@@ -178,7 +178,13 @@ impl Shared {
                     writer.push(&header, &frame, timestamp_of(&frame, latest))?;
                 }
                 Met::Batch { .. } => {}
-                Met::Lost { from, to, sequence } => {
+                Met::Lost { from, to, sequence, .. } => {
+                    // Its bytes are gone for good when the file is used again.
+                    let file = self.folder.path(&file_name(segment.number, "journal"));
+                    let position = first.position - segment.start;
+                    let length = last.end() - first.position;
+                    let what = format!("{}, offsets {from} to below {to}", partition.name);
+                    self.note_damage(vec![Damage { file, position, length, what }]);
                     self.push_lost(writer, partition.id, from.max(earliest), to, sequence, latest)?;
                 }
             }
@@ -307,6 +313,11 @@ impl Shared {
             while shown.stretches.front().is_some_and(|stretch| stretch.position < to) {
                 shown.stretches.pop_front();
             }
+            // An idle partition keeps no memory for what it once held.
+            let left = shown.stretches.len();
+            if shown.stretches.capacity() > 4 * left + 8 {
+                shown.stretches.shrink_to(2 * left);
+            }
         }
         let mut segments = write(&self.segments);
         // The journal may have gone on meanwhile.
@@ -327,7 +338,7 @@ pub(crate) fn segment_at(segments: &[Segment], position: u64) -> Option<&Segment
 
 /// The timestamp by which a frame expires: that of its batch, or the latest there may be where the
 /// batch has none, or one from the future.
-fn timestamp_of(frame: &[u8], latest: i64) -> i64 {
+pub(crate) fn timestamp_of(frame: &[u8], latest: i64) -> i64 {
     let at = HEADER + MAX_TIMESTAMP_AT;
     let bytes = frame.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
     match bytes.map_or(-1, i64::from_be_bytes) {

@@ -10,7 +10,7 @@ use crate::sync::{lock, read};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many topics and partitions there are.
+    /// How many topics there are.
     pub topics: usize,
     /// How many partitions there are.
     pub partitions: usize,

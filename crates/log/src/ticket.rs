@@ -93,7 +93,8 @@ struct Slots {
     results: Vec<Outcome>,
     /// What became of all that have no result of their own.
     ended: Option<LogError>,
-    wakers: Vec<(usize, Waker)>,
+    /// Who waits for each place, as far as anybody does.
+    wakers: Vec<Option<Waker>>,
     blocked: usize,
 }
 
@@ -162,9 +163,13 @@ impl Future for Ticket {
         if let Some(result) = slots.result(place) {
             return Poll::Ready(result);
         }
-        match slots.wakers.iter_mut().rev().find(|(other, _)| *other == place) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => slots.wakers.push((place, cx.waker().clone())),
+        if slots.wakers.len() <= place {
+            slots.wakers.resize(place + 1, None);
+        }
+        match slots.wakers.get_mut(place) {
+            Some(Some(waker)) => waker.clone_from(cx.waker()),
+            Some(none) => *none = Some(cx.waker().clone()),
+            None => {}
         }
         Poll::Pending
     }
@@ -202,14 +207,17 @@ impl Completer {
 
     fn change(&self, change: impl FnOnce(&mut Slots)) {
         let mut slots = lock(&self.round.slots);
+        let from = slots.results.len().min(slots.wakers.len());
         change(&mut slots);
         let known = if slots.ended.is_some() { usize::MAX } else { slots.results.len() };
-        let woken: Vec<_> = slots.wakers.extract_if(.., |(place, _)| *place < known).collect();
+        let to = known.min(slots.wakers.len());
+        let told = slots.wakers.get_mut(from..to).unwrap_or_default();
+        let woken: Vec<_> = told.iter_mut().filter_map(Option::take).collect();
         if slots.blocked > 0 {
             self.round.done.notify_all();
         }
         drop(slots);
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 

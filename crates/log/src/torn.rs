@@ -56,8 +56,7 @@ impl Torn {
         let mut bytes = vec![0; crate::codec::size(self.length)];
         let read = read_full(file.as_ref(), &mut bytes, self.position).map_err(failed)?;
         bytes.truncate(read);
-        let kept = self.kept();
-        folder.write_file(&kept, &bytes)?;
+        let kept = folder.keep_aside(&self.kept(), &bytes)?;
         bytes.fill(0);
         file.write_all_at(&bytes, self.position).map_err(failed)?;
         file.sync_data().map_err(failed)?;

@@ -9,8 +9,8 @@ use crate::frame::{ALIGN, HEADER, Header, Kind};
 pub(crate) enum Met {
     /// A good frame with a batch: its header, and all of it.
     Batch { header: Header, frame: Bytes },
-    /// Offsets that cannot be read, from one to below another.
-    Lost { from: u64, to: u64, sequence: u64 },
+    /// Offsets that cannot be read, from one to below another; whether a good frame says so.
+    Lost { from: u64, to: u64, sequence: u64, is_known: bool },
 }
 
 /// Goes from frame to frame. Nothing that it gives as good was not checked.
@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
         if header.base > self.offset && !self.has_gaps {
             let (from, to) = (self.offset, header.base);
             self.offset = to;
-            return Met::Lost { from, to, sequence: header.sequence };
+            return Met::Lost { from, to, sequence: header.sequence, is_known: false };
         }
         let from = self.at;
         self.at = from + header.span();
@@ -78,11 +78,12 @@ impl<'a> Walk<'a> {
         self.sequence = header.sequence;
         let frame = self.bytes.slice(from..self.at.min(self.bytes.len()));
         let body = frame.get(HEADER..HEADER + header.length as usize).unwrap_or_default();
-        let is_good = header.kind == Kind::Batch && (!self.checks || header.matches(body));
-        if is_good {
+        let is_good = !self.checks || header.matches(body);
+        if is_good && header.kind == Kind::Batch {
             return Met::Batch { header, frame };
         }
-        Met::Lost { from: header.base, to: self.offset, sequence: header.sequence }
+        let (to, sequence) = (self.offset, header.sequence);
+        Met::Lost { from: header.base, to, sequence, is_known: is_good }
     }
 
     /// The frame at this place, where it has a good header, fits, and comes next in order.
@@ -111,7 +112,7 @@ impl<'a> Walk<'a> {
             return None;
         }
         self.offset = to;
-        Some(Met::Lost { from, to, sequence: self.sequence })
+        Some(Met::Lost { from, to, sequence: self.sequence, is_known: false })
     }
 }
 

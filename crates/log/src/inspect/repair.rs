@@ -188,8 +188,7 @@ impl Repair<'_> {
         // What cannot be read cannot be kept either.
         let read = read_full(file.as_ref(), &mut bytes, position).unwrap_or(0);
         bytes.truncate(read);
-        let kept = kept_name(name, position);
-        self.folder.write_file(&kept, &bytes)?;
+        let kept = self.folder.keep_aside(&kept_name(name, position), &bytes)?;
         self.kept.push(self.folder.path(&kept));
         Ok(())
     }

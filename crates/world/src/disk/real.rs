@@ -17,14 +17,14 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
+        let is_missing = |it: &&Path| !it.as_os_str().is_empty() && !it.is_dir();
+        let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
         fs::create_dir_all(dir)?;
-        match dir.parent() {
+        // Each of them is an entry of the folder above it, which may be the working directory.
+        missing.into_iter().rev().try_for_each(|made| match made.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => Ok(()),
-        }
+            _ => self.sync_dir(Path::new(".")),
+        })
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
