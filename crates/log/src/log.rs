@@ -178,7 +178,8 @@ impl Log {
     }
 
     /// Offset and timestamp of the first record of a partition that is not older than `timestamp`,
-    /// in milliseconds since 1970; `None` where all are older.
+    /// in milliseconds since 1970; `None` where all are older. A record whose timestamp lay ahead of
+    /// the clock when it was appended may be passed over: it is looked for by the time it came.
     pub fn offset_at(
         &self,
         partition: &TopicPartition,

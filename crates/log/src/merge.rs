@@ -166,7 +166,9 @@ impl Shared {
             held.set_again_at(again_at);
             held
         });
-        self.install_settled(settled.replaced(chosen, new), file.as_ref())?;
+        // More may have been settled meanwhile.
+        let settled = read(&self.settled).replaced(chosen, new);
+        self.install_settled(settled, file.as_ref())?;
         self.recount(&inputs);
         chosen.iter().try_for_each(|held| self.remove_settled(held))
     }
@@ -292,6 +294,18 @@ impl Shared {
         })
     }
 
+    /// A merge takes as long as its files are large. Who closes the log need not wait for it, as it
+    /// can be done again; and the journal is settled meanwhile, lest appends wait for it.
+    fn let_others_go_on(&self) -> Result<(), LogError> {
+        if lock(&self.house).is_closed {
+            return Err(LogError::Closed);
+        }
+        if self.sealed_bytes() >= self.options.settle_bytes {
+            self.settle_held(false)?;
+        }
+        Ok(())
+    }
+
     /// Gives all frames of a partition that somebody may read, in order, with the greatest timestamp of
     /// the frames round each.
     fn each_frame(
@@ -313,10 +327,7 @@ impl Shared {
                 let (run, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
                 let last = run.last().unwrap_or(first);
                 let latest = run.iter().map(|block| block.max_timestamp).max().unwrap_or(i64::MIN);
-                // Who closes the log waits for as long as this goes on, and it can be done again.
-                if lock(&self.house).is_closed {
-                    return Err(LogError::Closed);
-                }
+                self.let_others_go_on()?;
                 let bytes = self.read_settled(&held.file, first.position, last.end())?;
                 let is_whole = bytes.len() as u64 == last.end() - first.position;
                 let has_gaps = inputs.class == Class::Compact && is_whole;

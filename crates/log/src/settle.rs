@@ -3,6 +3,7 @@
 
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -16,10 +17,12 @@ use crate::settled::{Class, Settled, SettledFile, SettledWriter};
 use crate::shared::Shared;
 use crate::state::{self, State};
 use crate::sync::atomic::Ordering;
-use crate::sync::{lock, read, write};
+use crate::sync::{lock, read, try_lock, wait_timeout, write};
 use crate::walk::{Met, Walk};
 use crate::{Damage, LogError};
 
+/// How soon an append that waits for a settling looks again, whoever tells it of one.
+const LOOK: Duration = Duration::from_millis(20);
 /// What lies together is read together, up to this many bytes.
 const PIECE: u64 = 1 << 20;
 
@@ -27,7 +30,16 @@ impl Shared {
     /// Appends wait here when the journal holds more that is not settled than it may.
     pub(crate) fn wait_for_settling(&self) -> Result<(), LogError> {
         while self.sealed_bytes() > self.options.max_unsettled_bytes {
-            self.settle_step(true)?;
+            match try_lock(&self.settling) {
+                Some(_settling) => {
+                    self.check_holds_folder()?;
+                    self.settle_held(true)?;
+                }
+                // Whoever is at it settles, or merges and settles meanwhile, and tells of it.
+                None => {
+                    drop(wait_timeout(&self.house_changed, &self.house, lock(&self.house), LOOK))
+                }
+            }
         }
         Ok(())
     }
@@ -43,6 +55,11 @@ impl Shared {
     /// `is_forced`; `false` where there was nothing to do.
     pub(crate) fn settle_step(&self, is_forced: bool) -> Result<bool, LogError> {
         let _settling = self.begin_settling()?;
+        self.settle_held(is_forced)
+    }
+
+    /// As [`Shared::settle_step`], for who has begun it.
+    pub(crate) fn settle_held(&self, is_forced: bool) -> Result<bool, LogError> {
         let sealed = self.sealed_bytes();
         if sealed == 0 || (sealed < self.options.settle_bytes && !is_forced) {
             return Ok(false);

@@ -67,10 +67,13 @@ impl Shared {
     /// Only one such work is done at a time, and none when the folder is another's.
     pub(crate) fn begin_settling(&self) -> Result<MutexGuard<'_, ()>, LogError> {
         let guard = lock(&self.settling);
-        match lock(&self.lock).is_some() {
-            true => Ok(guard),
-            false => Err(LogError::Closed),
-        }
+        self.check_holds_folder()?;
+        Ok(guard)
+    }
+
+    /// An error where the folder may be another's by now.
+    pub(crate) fn check_holds_folder(&self) -> Result<(), LogError> {
+        if lock(&self.lock).is_some() { Ok(()) } else { Err(LogError::Closed) }
     }
 
     fn punch(&self, held: &Held, from: u64, to: u64) -> Result<(), LogError> {

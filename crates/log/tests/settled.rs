@@ -222,3 +222,35 @@ fn offsets_committed_for_a_deleted_topic_do_not_come_back_with_an_opening() {
     drop(log);
     assert_eq!(open(&disk, &clock).groups(), []);
 }
+
+#[test]
+fn appends_go_on_while_a_large_compaction_takes_its_time() {
+    let (disk, clock) = (SimDisk::new(), clock());
+    let log = open(&disk, &clock);
+    let config = TopicConfig { compact: true, ..TopicConfig::default() };
+    log.new_topic(NewTopic { config, ..NewTopic::new("orders", 1) }).unwrap();
+    log.create_topic("others", 1).unwrap();
+    // The disk lets somebody append whenever the merge reads on: the journal fills up many times.
+    let appending = log.clone();
+    let put = move |number: u32| {
+        let mut builder = BatchBuilder::new();
+        let key = format!("key {}", number % 50);
+        builder.push(1_000, Some(key.as_bytes()), Some(&[b'x'; 300]), []).unwrap();
+        appending.append(Append::batch(orders(0), builder.finish())).wait().unwrap();
+    };
+    for number in 0..600 {
+        put(number);
+        log.settle().unwrap();
+    }
+    let before = log.bounds(&orders(0)).unwrap().end;
+    let writer = std::thread::spawn(move || (0..600).for_each(put));
+    while !writer.is_finished() {
+        while log.housekeep_step().unwrap() {}
+    }
+    writer.join().unwrap();
+    keep_house(&log);
+    assert_eq!(log.bounds(&orders(0)).unwrap().end, before + 600);
+    assert!(log.stats().unsettled_bytes <= 4 * SEGMENT, "{:?}", log.stats());
+    drop(log);
+    assert_eq!(open(&disk, &clock).bounds(&orders(0)).unwrap().end, before + 600);
+}
