@@ -501,6 +501,10 @@ impl<'a> Scan<'a> {
         at: usize,
         good: bool,
     ) -> Option<()> {
+        // Both tell how many offsets it takes, and one writer has written them.
+        if good && RecordBatch::header_of(body)?.offset_count() != header.count {
+            return None;
+        }
         let next = header.base.checked_add(u64::from(header.count))?;
         let Some(partition) = self.topics.by_id(header.partition) else {
             self.topics.skip_id(header.partition);

@@ -155,9 +155,24 @@ impl From<NotStored> for LogError {
     }
 }
 
+fn is_readable(bytes: &[u8], number: u64) -> bool {
+    let rest = bytes.get(16..).unwrap_or_default();
+    State::decode(rest, number, usize::MAX).is_some()
+}
+
 /// Writes the state under a number higher than all before, durably. Those before stay.
 pub(crate) fn store(folder: &Folder, number: u64, state: &State) -> Result<(), NotStored> {
     let bytes = state.encode(number);
+    // Whatever it is made of, the only state that there is must not be one that nobody can read.
+    if !is_readable(&bytes, number) {
+        return Err(NotStored::from(LogError::Unreadable {
+            what: format!(
+                "the state of the log in {} could not be read back, so the old one stays; look at \
+                 what was damaged when the log was opened, and report this",
+                folder.dir.display()
+            ),
+        }));
+    }
     let names = KINDS.map(|kind| file_name(number, kind));
     let written = names.iter().try_for_each(|name| folder.write_temporary(name, &bytes));
     written.inspect_err(|_| names.iter().for_each(|name| folder.drop_temporary(name)))?;
@@ -255,4 +270,28 @@ fn read_one(folder: &Folder, number: u64, name: &str, most: usize) -> Result<Rea
     }
     let state = State::decode(rest, number, most);
     Ok(state.map_or(Read::Damaged, |state| Read::Good(Box::new(state))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dhara_world::disk::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_state_that_could_not_be_read_back_is_not_stored() {
+        let disk = SimDisk::new();
+        let folder = Folder::new(Arc::new(disk.clone()), "/log".into());
+        let mut state = State::new(7, 1, 10);
+        store(&folder, 1, &state).unwrap();
+        let before = disk.contents();
+        // A partition that begins behind its end.
+        state.bounds.push((0, 5, 3));
+        let refused = store(&folder, 2, &state).unwrap_err();
+        assert!(!refused.may_be_found);
+        assert!(refused.error.to_string().contains("could not be read back"), "{}", refused.error);
+        assert_eq!(disk.contents(), before);
+    }
 }
