@@ -87,7 +87,9 @@ impl Target {
             Self::Batch => return read_batch(file, is_sealed),
         };
         if let Some(disk) = disk {
-            use_log(&disk);
+            // Of files whose checksums somebody made fit nothing is promised but that no reader
+            // panics, or takes memory for what they claim.
+            use_log(&disk, is_sealed);
         }
     }
 }
@@ -256,13 +258,13 @@ fn set(bytes: &mut [u8], at: usize, new: &[u8]) {
 }
 
 /// Opens the log and does with it what its users do.
-fn use_log(disk: &SimDisk) {
+fn use_log(disk: &SimDisk, is_forged: bool) {
     let Ok(log) = open(disk) else { return };
     let orders = TopicPartition::new("orders", 0);
     for topic in log.topics() {
         for number in 0..topic.partitions.min(4) {
             let partition = TopicPartition::new(Arc::clone(&topic.name), number);
-            read_all(&log, &partition);
+            read_all(&log, &partition, is_forged);
             drop(log.offset_at(&partition, 1_030));
         }
     }
@@ -277,6 +279,10 @@ fn use_log(disk: &SimDisk) {
         drop(log.trim(&[(orders.clone(), bounds.end)]));
     }
     drop(log.close());
+    if is_forged {
+        drop(open(disk));
+        return;
+    }
     if let (Ok(before), Ok(appended)) = (before, appended) {
         assert_eq!(appended.base_offset(), before.end, "an offset that is not the next");
         let log = open(disk);
@@ -288,14 +294,15 @@ fn use_log(disk: &SimDisk) {
     }
 }
 
-fn read_all(log: &Log, partition: &TopicPartition) {
+fn read_all(log: &Log, partition: &TopicPartition, is_forged: bool) {
     let Ok(bounds) = log.bounds(partition) else { return };
-    assert!(bounds.earliest <= bounds.end, "{bounds:?}");
+    assert!(is_forged || bounds.earliest <= bounds.end, "{bounds:?}");
     let mut next = bounds.earliest;
     for _ in 0..READS {
         match log.read(partition, next, 1_000) {
             Ok(fetched) => {
-                assert!(fetched.next >= next && fetched.next <= fetched.end, "{fetched:?}");
+                let is_sound = fetched.next >= next && fetched.next <= fetched.end;
+                assert!(is_forged || is_sound, "{fetched:?}");
                 for batch in &fetched.batches {
                     let records = batch.records_within(DECOMPRESSED);
                     records.into_iter().flatten().for_each(drop);

@@ -435,8 +435,14 @@ impl Batches {
                         return Ok(());
                     }
                     self.left = self.left.saturating_sub(length);
-                    self.found
-                        .push(RecordBatch::parse_trusted(frame.slice(HEADER..HEADER + length))?);
+                    let batch = RecordBatch::parse_trusted(frame.slice(HEADER..HEADER + length))?;
+                    if batch.base_offset() != header.base || batch.next_offset() != header.next() {
+                        let (partition, next) = (partition.name.clone(), header.next());
+                        let what = "a batch tells other offsets than its frame".to_owned();
+                        let offset = header.base.max(self.offset);
+                        return Err(LogError::Damaged { partition, offset, next, what });
+                    }
+                    self.found.push(batch);
                 }
                 Met::Lost { to, .. } if to <= self.offset => {}
                 Met::Lost { from, to, is_known, .. } => {
